@@ -1,0 +1,45 @@
+# Every target needs only python3 (3.10 or newer, with venv) and make: the first one to run
+# creates .venv and installs the project with the versions that constraints.txt pins.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install demo test check format clean
+
+help:
+	@echo "make demo    train an agent on CartPole with replay, and show the result"
+	@echo "make test    run the whole test suite"
+	@echo "make check   ruff (lint and format) and mypy"
+	@echo "make format  let ruff mend what it can"
+	@echo "make clean   remove .venv, runs and caches"
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV) (a minute or two the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "recollect needs Python 3.10 or newer; use make PYTHON=python3.12, say"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/recollect train dqn --env CartPole-v1 --seed 1 --run-dir runs/demo --overwrite
+
+test: $(READY)
+	$(BIN)/python -m pytest --numprocesses 2
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
