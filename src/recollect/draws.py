@@ -1,0 +1,53 @@
+"""`DrawLimit`: how often each row was replayed, where a row leaves after so many times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.stores.base import Slots
+
+
+class DrawLimit:
+    """Counts draws by key, so that a reused slot begins at zero again. 12 bytes a row of capacity.
+
+    Args:
+        capacity: rows.
+        limit: how often a row may be drawn, at least once.
+    """
+
+    def __init__(self, capacity: int, limit: int) -> None:
+        self._limit = limit
+        self._key = np.full(capacity, -1, np.int64)
+        self._count = np.zeros(capacity, np.uint32)
+
+    def admit(self, slots: Slots, keys: NDArray[np.int64]) -> tuple[NDArray[np.bool_], Slots]:
+        """Counts draws as far as the limit allows.
+
+        Args:
+            slots: (n,) drawn, maybe some of them several times; keys: (n,) of their rows.
+
+        Returns:
+            admitted: (n,), which draws are within the limit, the first ones of each row.
+            exhausted: the distinct slots whose rows may not be drawn again.
+        """
+        unlike = self._key[slots] != keys
+        self._count[slots[unlike]] = 0
+        self._key[slots] = keys
+        admitted = self._count[slots] + _occurrence(slots) < self._limit
+        distinct, drawn = np.unique(slots[admitted], return_counts=True)
+        self._count[distinct] += drawn.astype(np.uint32)
+        return admitted, distinct[self._count[distinct] >= self._limit]
+
+
+def _occurrence(values: NDArray[Any]) -> NDArray[np.intp]:
+    """(n,), how many equal values stand before each."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    begins = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    lengths = np.diff(np.append(begins, len(values)))
+    occurrence = np.empty(len(values), np.intp)
+    occurrence[order] = np.arange(len(values)) - np.repeat(begins, lengths)
+    return occurrence

@@ -1,0 +1,43 @@
+"""Every error and warning of recollect. Each is also the built-in kind that it is."""
+
+from __future__ import annotations
+
+
+class RecollectError(Exception):
+    """The base of all errors that recollect raises on purpose."""
+
+
+class SchemaError(RecollectError, ValueError):
+    """A name, shape, dtype or value does not fit the schema."""
+
+
+class ConfigurationError(RecollectError, ValueError):
+    """A setting is out of range, or two settings do not go together."""
+
+
+class ChainError(RecollectError, ValueError):
+    """`obs` is not the `next_obs` of the step before, and `chain="raise"` was asked for."""
+
+
+class PriorityError(RecollectError, ValueError):
+    """A priority is NaN, infinite, negative, or given to a sampler that has none."""
+
+
+class EmptyMemoryError(RecollectError, LookupError):
+    """Nothing is eligible to be sampled."""
+
+
+class StaleError(RecollectError, LookupError):
+    """What was asked for has been overwritten, removed, or was never there."""
+
+
+class ClosedError(RecollectError, ValueError):
+    """The memory was closed."""
+
+
+class MissingExtraError(RecollectError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class ChainBreakWarning(UserWarning):
+    """A step did not continue its episode, as after a reset that nobody reported."""

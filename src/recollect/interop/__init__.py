@@ -1,0 +1,1 @@
+"""Other people's formats and libraries: conversions to and from them, each in its own file."""

@@ -1,0 +1,31 @@
+"""The mark beside each row of a stream: how its step ended, and how far into its episode it is.
+
+    31 ................... 4     3        2         1           0
+    offset in the episode      REMOVED  CLOSING  TRUNCATED  TERMINATED
+
+A closing row holds the observation after an episode's last step; its offset is the episode's
+length. With the offset in the row itself, a window never has to search for its episode's start,
+even when that has been overwritten.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TERMINATED = 1
+TRUNCATED = 2
+CLOSING = 4
+REMOVED = 8
+ENDED = TERMINATED | TRUNCATED
+
+OFFSET_SHIFT = 4
+LAST_OFFSET = 2**28 - 1
+"""Offsets stop growing here: an episode of over 268 million steps has no known beginning."""
+
+
+def offsets(mark: NDArray[Any]) -> NDArray[np.int64]:
+    """How many steps of its episode came before each row."""
+    return (mark >> OFFSET_SHIFT).astype(np.int64)

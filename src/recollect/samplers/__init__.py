@@ -1,0 +1,1 @@
+"""Which rows are replayed, and how probably. One sampler, one file; `base.py` says what one is."""

@@ -1,0 +1,56 @@
+"""What a sampler is: a set of slots to draw from. It never knows what a row holds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.errors import PriorityError
+from recollect.stores.base import Slots
+
+
+class Sampler(ABC):
+    """A set of eligible slots, and a distribution over them.
+
+    The reader that owns it calls `open` once, then `enter` and `leave` as rows become eligible and
+    cease to be. Slots within one call are distinct; what enters is not a member, what leaves is.
+    """
+
+    @abstractmethod
+    def open(self, capacity: int) -> None:
+        """Prepares for slots 0 to capacity - 1, none of them a member yet."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many slots are members."""
+
+    @abstractmethod
+    def enter(self, slots: Slots) -> None:
+        """(M,) new members."""
+
+    @abstractmethod
+    def leave(self, slots: Slots) -> None:
+        """(M,) members that are no longer."""
+
+    def update(self, slots: Slots, priority: NDArray[np.float64]) -> None:
+        """(M,) members get new priorities; of duplicates the last counts."""
+        raise PriorityError(f"update: {type(self).__name__} has no priorities")
+
+    @abstractmethod
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[Slots, NDArray[np.float64]]:
+        """Slots (n,) and the probability (n,) with which each was drawn. There are members."""
+
+    @abstractmethod
+    def probability(self, slots: Slots) -> NDArray[np.float64]:
+        """(M,), of members that another sampler drew."""
+
+    def weight(self, probability: NDArray[np.float64], eligible: int) -> NDArray[np.float32]:
+        """Importance weights (n,) of drawn rows among so many eligible; 1 corrects nothing."""
+        return np.ones(len(probability), np.float32)
+
+    @abstractmethod
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything that decides the next draws, besides the generator."""

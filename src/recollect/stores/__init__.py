@@ -1,0 +1,1 @@
+"""Where rows live. One store, one file; `base.py` says what a store is."""

@@ -1,0 +1,64 @@
+"""What a store is: so many rows of a schema, written and read by slot. It knows bytes, not time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.schema import Schema
+
+Slots = NDArray[np.integer[Any]]
+"""Row numbers of a store, 0 to capacity - 1, of any shape."""
+
+
+class Block(Protocol):
+    """Some rows that were asked for; each field is fetched when it is named."""
+
+    def __getitem__(self, name: str, /) -> NDArray[Any]:
+        """The field with this flat name: C-contiguous, shape of the slots + the field's own."""
+        ...
+
+
+class Store(Protocol):
+    """Rows of the schema's flat fields, and beside each row one `mark` that its owner defines."""
+
+    @property
+    def mark(self) -> NDArray[np.uint32]:
+        """(capacity,), the owner's word on each row. Zero in a new store."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated."""
+        ...
+
+    def open(self, schema: Schema, capacity: int) -> None:
+        """Makes room for so many rows. A store belongs to one memory and is opened once."""
+        ...
+
+    def write(
+        self, slots: int | Slots, values: Mapping[str, Any], names: Mapping[str, str]
+    ) -> None:
+        """Copies values into one row or many; other fields of the row stay as they are.
+
+        Args:
+            names: which fields, by flat name, and under which name `values` has each.
+        """
+        ...
+
+    def read(self, *slots: Slots) -> tuple[Block, ...]:
+        """One block for each array of slots, all of one shape, in as few passes as it takes."""
+        ...
+
+    def scan(self, slots: Slots) -> tuple[NDArray[Any], NDArray[np.uint32]]:
+        """Reward and mark of steps, each of the slots' shape (+ the reward's own)."""
+        ...
+
+    def same(
+        self, slots: int | Slots, values: Mapping[str, Any], names: Mapping[str, str]
+    ) -> Any:
+        """Whether rows hold exactly these bytes: a bool for one row, (M,) bools for M rows."""
+        ...
