@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 import recollect as rc
 
 EXAMPLES = rc.Schema.examples(x=rc.Field((2,)), label=rc.Field((), np.int64))

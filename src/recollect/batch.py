@@ -72,6 +72,21 @@ class Batch(Fields):
 
         return interop.to_torch(self, device)
 
+    def jax(self, device: Any = None) -> Batch:
+        """The same batch as JAX arrays; `key` stays NumPy.
+
+        As everywhere in JAX, 64-bit numbers become 32-bit ones unless `jax_enable_x64` is set.
+
+        Args:
+            device: as `jax.device_put` takes it; None is JAX's default device.
+
+        Raises:
+            MissingExtraError: JAX is not installed.
+        """
+        from recollect.interop import jax as interop
+
+        return interop.to_jax(self, device)
+
 
 def _kind(fields: Fields) -> str:
     return "batch" if isinstance(fields, Batch) else "mapping"

@@ -158,9 +158,7 @@ class Streams:
         continues = self.open.item(stream)
         provisional = stream * size + self.head.item(stream) % size
         first = {name: rows[name][0] for name in self._observed}
-        broken = (
-            continues and not afresh and not store.same(provisional, first, self._observed)
-        )
+        broken = continues and not afresh and not store.same(provisional, first, self._observed)
         if self._strict and (broken or breaks.any()):
             raise _chain_error(stream)
         if broken or afresh:
@@ -239,13 +237,12 @@ class Streams:
 
     def keys(self, slots: Slots) -> Int64s:
         """The keys of held rows."""
-        last = self.head - 1 + self.open
-        newest = self.slots(self._all, last)
-        stream = slots // self.size if self.count > 1 else 0
-        newest, last = newest[stream], last[stream]
+        stream: Any = slots // self.size if self.count > 1 else 0
+        last = self.head[stream] - 1 + self.open[stream]
+        newest = stream * self.size + last % self.size
         # numbers fall by one a slot from the newest row down; beyond it are rows a ring older
         number = slots + (last - newest) - self.size * (slots > newest)
-        keys: Int64s = stream << STREAM_SHIFT | number
+        keys: Int64s = number if self.count == 1 else stream << STREAM_SHIFT | number
         return keys
 
     def find(self, keys: Int64s) -> tuple[Slots, NDArray[np.bool_]]:

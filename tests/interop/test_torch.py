@@ -4,8 +4,9 @@ import sys
 
 import numpy as np
 import pytest
-import recollect as rc
 import torch
+
+import recollect as rc
 from recollect.interop import torch as interop
 
 

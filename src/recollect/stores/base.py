@@ -57,8 +57,6 @@ class Store(Protocol):
         """Reward and mark of steps, each of the slots' shape (+ the reward's own)."""
         ...
 
-    def same(
-        self, slots: int | Slots, values: Mapping[str, Any], names: Mapping[str, str]
-    ) -> Any:
+    def same(self, slots: int | Slots, values: Mapping[str, Any], names: Mapping[str, str]) -> Any:
         """Whether rows hold exactly these bytes: a bool for one row, (M,) bools for M rows."""
         ...

@@ -86,9 +86,7 @@ class Ram:
         record = self._narrow.take(slots)
         return record["reward"], record["mark"]
 
-    def same(
-        self, slots: int | Slots, values: Mapping[str, Any], names: Mapping[str, str]
-    ) -> Any:
+    def same(self, slots: int | Slots, values: Mapping[str, Any], names: Mapping[str, str]) -> Any:
         if isinstance(slots, int):
             for name, given in names.items():
                 column = self._columns[name]
