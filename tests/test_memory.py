@@ -225,6 +225,28 @@ class TestReaders:
         assert set(idle.sample(200).label) == set(range(990, 1000))
 
 
+def test_update_of_one_key_takes_one_value():
+    memory = steps_memory()
+    key = memory.add(**step(0))
+    assert memory.update(key, note=7.0) == 1
+    assert memory.sample(1).note[0] == 7
+    assert memory.update([key], note=[8.0]) == 1
+    with pytest.raises(rc.SchemaError, match="note"):
+        memory.update(key, note=[1.0])
+
+
+def test_eligible_and_how_views_introduce_themselves():
+    memory = steps_memory()
+    assert memory.eligible == 0
+    memory.add(**step(0))
+    assert memory.eligible == 1
+    assert repr(rc.NStep(3, gamma=0.9)) == "NStep(3, gamma=0.9)"
+    assert repr(rc.Transition(stack=4)) == "Transition(gamma=None, stack={'obs': 4})"
+    reader = memory.reader()
+    with pytest.raises(AttributeError, match="give the view a gamma"):
+        _ = reader.sample(1).discount
+
+
 def test_n_as_a_schedule_of_sample_calls():
     schema = rc.Schema.steps(obs=rc.Field((1,)), action=rc.Field((), np.int64))
     memory = rc.Memory(schema, 100, view=rc.NStep(rc.linear(1, 3, over=2), gamma=0.5), seed=0)

@@ -26,7 +26,11 @@ class Fields(Mapping[str, Any]):
             return object.__getattribute__(self, "_fields")[name]
         except KeyError:
             known = ", ".join(self._fields)
-            raise AttributeError(f"no field {name!r}; this {_kind(self)} has {known}") from None
+            hint = "; give the view a gamma, as in Transition(gamma=0.99)"
+            raise AttributeError(
+                f"no field {name!r}; this {_kind(self)} has {known}"
+                f"{hint if name == 'discount' else ''}"
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._fields)

@@ -139,6 +139,11 @@ class Memory:
         """The first reader's."""
         return self._first.sampler
 
+    @property
+    def eligible(self) -> int:
+        """How many rows can start an example of the first reader now."""
+        return self._first.eligible
+
     def __len__(self) -> int:
         """Steps (or examples) held."""
         with self._shared.lock:

@@ -158,7 +158,8 @@ class Reader:
         Args:
             keys: (M,) of a batch, or one key.
             priority: (M,) arrays or tensors, finite and not negative.
-            extras: (M, ...) new values by field name: a step's extras, an example's fields.
+            extras: (M, ...) new values by field name: a step's extras, an example's fields; of one
+                key without the leading axis.
 
         Returns:
             How many of the keys were live.
@@ -169,6 +170,9 @@ class Reader:
         """
         shared = self._shared
         wanted = checked_keys(keys)
+        if np.ndim(keys) == 0:
+            # one key, and its values without an axis of rows
+            extras = {name: _with_axis(value, name) for name, value in extras.items()}
         flat = shared.schema.check_extras(extras, len(wanted))
         value = checked_priority(priority, len(wanted)) if priority is not None else _NO_PRIORITY
         with shared.lock:
@@ -278,6 +282,12 @@ class Reader:
         fields["probability"] = drawn.probability
         fields["key"] = drawn.key
         return Batch(fields)
+
+
+def _with_axis(tree: Any, path: str) -> Any:
+    """One row's value as rows (1, ...)."""
+    values = dict(trees.leaves(tree, path))
+    return trees.rebuild(tree, path, lambda name: as_numpy(values[name], name)[None])
 
 
 _NO_PRIORITY: NDArray[np.float64] = np.zeros(0)

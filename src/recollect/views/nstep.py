@@ -57,7 +57,8 @@ class NStep(View):
         self.stack = Stack(stack)
 
     def __repr__(self) -> str:
-        return f"NStep({self.n}, gamma={self.gamma}, stack={self.stack})"
+        n = self.largest if isinstance(self.n, constant) else self.n
+        return f"NStep({n}, gamma={self.gamma}{self.stack})"
 
     def open(self, schema: Schema) -> None:
         self.stack.open(schema)

@@ -35,8 +35,9 @@ class Stack:
         self.history = max(self._wanted.values(), default=1) - 1
         """How many rows before its own an example reads, within its episode."""
 
-    def __repr__(self) -> str:
-        return repr(self._wanted)
+    def __str__(self) -> str:
+        """As the last argument of a view's repr."""
+        return f", stack={self._wanted}" if self._wanted else ""
 
     def open(self, schema: Schema) -> None:
         """Resolves paths to leaves of the schema's obs."""

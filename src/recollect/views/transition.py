@@ -29,7 +29,7 @@ class Transition(View):
         self.stack = Stack(stack)
 
     def __repr__(self) -> str:
-        return f"Transition(gamma={self.gamma}, stack={self.stack})"
+        return f"Transition(gamma={self.gamma}{self.stack})"
 
     def open(self, schema: Schema) -> None:
         self.stack.open(schema)
