@@ -721,6 +721,9 @@ def test_values_that_are_not_finite_are_refused_or_dropped() -> None:
     assert (memory.stats()["chain_breaks"], memory.stats()["episodes"]) == (0, 3)
     ends = {key: bool(row["truncated"]) for key, row in everything(memory).items()}
     assert ends == {0: False, 1: True, 3: False, 4: True, 6: False}
+    assert memory.extend(**stacked([step(7, loose=np.nan), step(8, loose=np.nan)])).max() == -1
+    assert everything(memory)[6]["truncated"]
+    assert memory.stats()["dropped"] == 6
 
 
 def test_ages_are_counted_in_steps_added() -> None:

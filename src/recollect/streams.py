@@ -238,7 +238,7 @@ class Streams:
     def keys(self, slots: Slots) -> Int64s:
         """The keys of held rows."""
         stream: Any = slots // self.size if self.count > 1 else 0
-        last = self.head[stream] - 1 + self.open[stream]
+        last = self.head[stream] - 1
         newest = stream * self.size + last % self.size
         # numbers fall by one a slot from the newest row down; beyond it are rows a ring older
         number = slots + (last - newest) - self.size * (slots > newest)
