@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,8 +68,7 @@ class Shared:
             reader.drop(slots)
 
 
-@dataclass(frozen=True)
-class _Draw:
+class _Draw(NamedTuple):
     """What was drawn under the lock."""
 
     slots: Slots

@@ -55,8 +55,9 @@ class Uniform(Sampler):
         self._count = count
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Slots, NDArray[np.float64]]:
-        slots = self._members.take(rng.integers(0, self._count, n))
-        return slots.astype(np.intp), np.full(n, 1.0 / self._count)
+        # a random number below 1 times a count below 2**53 is always below that count
+        places = (rng.random(n) * self._count).astype(np.intp)
+        return self._members.take(places).astype(np.intp), np.full(n, 1.0 / self._count)
 
     def probability(self, slots: Slots) -> NDArray[np.float64]:
         return np.full(len(slots), 1.0 / self._count)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recollect.errors import ConfigurationError
 from recollect.schema import Schema
 from recollect.stores.base import Block, Slots
+from recollect.stores.buffers import Buffers
 
 LARGE = 1024
 """From so many bytes a value on, a field has its own array."""
@@ -26,6 +27,7 @@ class Ram:
 
     def __init__(self) -> None:
         self._columns: dict[str, NDArray[Any]] = {}
+        self._buffers = Buffers()
 
     def __repr__(self) -> str:
         return "Ram()"
@@ -70,16 +72,10 @@ class Ram:
             columns[name][slots] = values[given]
 
     def read(self, *slots: Slots) -> tuple[Block, ...]:
-        if self._packed is None:
-            return tuple(_Block(index, None, self._large) for index in slots)
-        if len(slots) == 1:
-            return (_Block(slots[0], self._packed.take(slots[0]), self._large),)
-        index = np.empty((len(slots), *slots[0].shape), np.intp)
-        for position, part in enumerate(slots):
-            index[position] = part
-        records = self._packed.take(index)
+        small = _Small(self._packed, slots)
         return tuple(
-            _Block(part, record, self._large) for part, record in zip(slots, records, strict=True)
+            _Block(part, position, small, self._large, self._buffers)
+            for position, part in enumerate(slots)
         )
 
     def scan(self, slots: Slots) -> tuple[NDArray[Any], NDArray[np.uint32]]:
@@ -101,22 +97,51 @@ class Ram:
         return same
 
 
-class _Block:
-    """Rows of one array of slots: small fields already fetched, large ones when named."""
+class _Small:
+    """The small fields of all blocks of one reading, fetched together when one is first named."""
 
-    __slots__ = ("_large", "_records", "_slots")
+    __slots__ = ("_packed", "_records", "_slots")
+
+    def __init__(self, packed: NDArray[Any] | None, slots: tuple[Slots, ...]) -> None:
+        self._packed = packed
+        self._slots = slots
+        self._records: NDArray[Any] | None = None
+
+    def __getitem__(self, position: int) -> NDArray[Any]:
+        if self._records is None:
+            assert self._packed is not None
+            self._records = self._packed.take(np.array(self._slots))
+        records: NDArray[Any] = self._records[position]
+        return records
+
+
+class _Block:
+    """Rows of one array of slots, each field fetched when it is named."""
+
+    __slots__ = ("_buffers", "_large", "_position", "_slots", "_small")
 
     def __init__(
-        self, slots: Slots, records: NDArray[Any] | None, large: Mapping[str, NDArray[Any]]
+        self,
+        slots: Slots,
+        position: int,
+        small: _Small,
+        large: Mapping[str, NDArray[Any]],
+        buffers: Buffers,
     ) -> None:
         self._slots = slots
-        self._records = records
+        self._position = position
+        self._small = small
         self._large = large
+        self._buffers = buffers
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        if name in self._large:
-            return self._large[name].take(self._slots, axis=0)
-        return np.ascontiguousarray(self._records[name])  # type: ignore[index]
+        column = self._large.get(name)
+        if column is None:
+            return np.ascontiguousarray(self._small[self._position][name])
+        slots = self._slots
+        out = self._buffers.empty((*slots.shape, *column.shape[1:]), column.dtype)
+        # slots are valid; any mode but the default writes to `out` without a copy of it
+        return column.take(slots, axis=0, out=out, mode="clip")
 
 
 def _bytes(rows: NDArray[Any]) -> NDArray[np.uint8]:

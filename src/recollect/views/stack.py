@@ -65,32 +65,18 @@ class Stack:
         depths = self._depths
         fields = {name: now[name] for name in self._plain if name not in depths}
         fields |= {f"next_{name}": later[name] for name in self._observed if name not in depths}
-        if depths:
-            before = marks.offsets(mark)
-            for name, depth in depths.items():
-                fields[name] = _stacked(rows, anchors, before, name, depth)
-                fields[f"next_{name}"] = _stacked(
-                    rows, anchors, before, name, depth, later=np.asarray(steps)
-                )
+        for depth in set(depths.values()):
+            # oldest first; an episode's start is padded by repeating its first row
+            frames = np.arange(1 - depth, 1)
+            start = -marks.offsets(mark)[:, None]
+            ahead = steps if isinstance(steps, int) else steps[:, None]
+            column = anchors[:, None]
+            now, later = rows.read(
+                rows.move(column, np.maximum(frames, start)),
+                rows.move(column, np.maximum(frames + ahead, start)),
+            )
+            for name in depths:
+                if depths[name] == depth:
+                    fields[name] = now[name]
+                    fields[f"next_{name}"] = later[name]
         return fields
-
-
-def _stacked(
-    rows: Rows,
-    anchors: Slots,
-    before: NDArray[np.int64],
-    name: str,
-    depth: int,
-    later: NDArray[Any] | None = None,
-) -> NDArray[Any]:
-    """(B, depth, ...), oldest first; an episode's start is padded by repeating its first row.
-
-    Args:
-        before: (B,), how many rows of its episode stand before each anchor.
-        later: how many rows after the anchor the newest of the stack is.
-    """
-    newest = np.zeros(1, np.int64) if later is None else later
-    relative = newest.reshape(-1, 1) + np.arange(1 - depth, 1)
-    relative = np.maximum(relative, -before[:, None])
-    (block,) = rows.read(rows.move(anchors[:, None], relative))
-    return block[name]

@@ -1,0 +1,61 @@
+"""`Buffers`: memory for large outputs, used again once nobody holds it.
+
+A fresh array of a megabyte costs more for its page faults than for the bytes that are copied into
+it. So the last few are remembered, and one that only this object still refers to is handed out
+again. Whoever holds an array, or anything made of it without a copy, keeps it: that is what
+reference counts count.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGE = 1 << 17
+"""From so many bytes on the system is asked for fresh pages, and recycling pays."""
+
+REMEMBERED = 8
+"""Enough for the large fields of a batch that is still in use and of the one being made."""
+
+RECYCLES = getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Without the interpreter's lock reference counts are not exact, and nothing is recycled."""
+
+
+class Buffers:
+    """The last few large outputs of a store."""
+
+    def __init__(self) -> None:
+        self._remembered: deque[NDArray[np.uint8]] = deque(maxlen=REMEMBERED)
+        self._lock = threading.Lock()
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """An array whose contents are undefined, and that nobody else holds."""
+        size = math.prod(shape) * dtype.itemsize
+        if size < LARGE or not RECYCLES:
+            return np.empty(shape, dtype)
+        with self._lock:
+            buffer = self._unused(size)
+            if buffer is None:
+                buffer = np.empty(size, np.uint8)
+                self._remembered.append(buffer)
+            return buffer.view(dtype).reshape(shape)
+
+    def _unused(self, size: int) -> NDArray[np.uint8] | None:
+        for buffer, count in zip(self._remembered, _references(self._remembered), strict=True):
+            if buffer.nbytes == size and count == ALONE:
+                return buffer
+        return None
+
+
+def _references(buffers: deque[NDArray[np.uint8]]) -> list[int]:
+    return [sys.getrefcount(buffer) for buffer in buffers]
+
+
+ALONE = _references(deque([np.empty(0, np.uint8)]))[0]
+"""What is counted for a buffer that nobody holds; counting itself adds to it."""
