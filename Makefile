@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test check bench format clean
 
 help:
 	@echo "make demo    train an agent on CartPole with replay, and show the result"
 	@echo "make test    run the whole test suite"
 	@echo "make check   ruff (lint and format) and mypy"
+	@echo "make bench   measure beside the peers (an environment of its own), write docs/benchmarks.md"
 	@echo "make format  let ruff mend what it can"
 	@echo "make clean   remove .venv, runs and caches"
 
@@ -37,9 +38,18 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: .venv-bench/ready
+	.venv-bench/bin/python -W ignore -m benchmarks
+
+.venv-bench/ready: pyproject.toml benchmarks/requirements.txt
+	@echo "Installing the peers into .venv-bench (a few minutes the first time)"
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt --editable .
+	@touch .venv-bench/ready
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

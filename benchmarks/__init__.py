@@ -1,0 +1,1 @@
+"""recollect beside its peers, in one run: `make bench`."""

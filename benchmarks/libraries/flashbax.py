@@ -1,0 +1,79 @@
+"""Flashbax: https://github.com/instadeepai/flashbax (compiled, on the CPU)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flashbax
+import jax
+import jax.numpy as jnp
+
+from benchmarks import data
+
+NOT_OFFERED = {
+    "sample_nstep": "n-step returns are left to the user",
+    "sample_frames": "frames are not stacked when they are drawn",
+}
+
+
+def _steps(rows: int) -> dict[str, Any]:
+    steps = data.vectors(rows)
+    return {
+        name: jnp.asarray(steps[name])
+        for name in ("obs", "action", "reward", "next_obs", "terminated", "truncated")
+    }
+
+
+class _Buffer:
+    """A pure buffer with its state, as a training loop would hold it."""
+
+    def __init__(self, rows: int, batches: int | None = None) -> None:
+        buffer = flashbax.make_item_buffer(
+            max_length=rows,
+            min_length=256,
+            sample_batch_size=256,
+            add_sequences=False,
+            add_batches=batches is not None,
+        )
+        steps = _steps(batches or 1)
+        self.steps = steps if batches else {name: value[0] for name, value in steps.items()}
+        state = buffer.init({name: value[0] for name, value in steps.items()})
+        # adding a million steps one by one takes minutes: full arrays, and the cursor at the end
+        full = _steps(rows)
+        experience = {
+            name: full[name].reshape(state.experience[name].shape) for name in state.experience
+        }
+        self.state = state.replace(experience=experience, is_full=jnp.asarray(True))
+        self._add = jax.jit(buffer.add, donate_argnums=0)
+        self._sample = jax.jit(buffer.sample)
+        self._key = jax.random.PRNGKey(0)
+
+    def add(self) -> None:
+        self.state = jax.block_until_ready(self._add(self.state, self.steps))
+
+    def sample(self) -> object:
+        self._key, key = jax.random.split(self._key)
+        return jax.block_until_ready(self._sample(self.state, key))
+
+
+def sample_vectors(rows: int) -> Callable[[], object]:
+    return _Buffer(rows).sample
+
+
+def add_one(rows: int) -> Callable[[], object]:
+    return _Buffer(rows).add
+
+
+def add_sixteen(rows: int) -> Callable[[], object]:
+    return _Buffer(rows // 16 * 16, batches=16).add
+
+
+def loop(rows: int) -> Callable[[], object]:
+    buffer = _Buffer(rows)
+
+    def turn() -> None:
+        buffer.add()
+        buffer.sample()
+
+    return turn

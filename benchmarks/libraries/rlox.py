@@ -1,0 +1,64 @@
+"""rlox: https://pypi.org/project/rlox/ (written in Rust)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import numpy as np
+import rlox
+
+from benchmarks import data
+
+NOT_OFFERED = {
+    "sample_nstep": "no n-step returns from its replay buffer",
+    "sample_frames": "rows are 32-bit floats, frames are not stacked",
+}
+
+
+def filled(rows: int) -> Any:
+    buffer = rlox.ReplayBuffer(rows, data.OBS, data.ACTION)
+    chunk = min(rows, 100_000)
+    steps = data.vectors(chunk)
+    for _ in range(rows // chunk):
+        _push(buffer, steps)
+    return buffer
+
+
+def _push(buffer: Any, steps: dict[str, Any]) -> None:
+    buffer.push_batch(
+        steps["obs"].ravel(),
+        steps["next_obs"].ravel(),
+        steps["action"].ravel(),
+        steps["reward"],
+        steps["terminated"].view(np.uint8),
+        steps["truncated"].view(np.uint8),
+    )
+
+
+def sample_vectors(rows: int) -> Callable[[], object]:
+    buffer, seed = filled(rows), count()
+    return lambda: buffer.sample(256, next(seed))
+
+
+def add_one(rows: int) -> Callable[[], object]:
+    buffer, steps = filled(rows), data.vectors(1)
+    obs, action, next_obs = steps["obs"][0], steps["action"][0], steps["next_obs"][0]
+    return lambda: buffer.push(obs, action, 1.0, False, False, next_obs)
+
+
+def add_sixteen(rows: int) -> Callable[[], object]:
+    buffer, steps = filled(rows), data.vectors(16)
+    return lambda: _push(buffer, steps)
+
+
+def loop(rows: int) -> Callable[[], object]:
+    buffer, steps, seed = filled(rows), data.vectors(1), count()
+    obs, action, next_obs = steps["obs"][0], steps["action"][0], steps["next_obs"][0]
+
+    def turn() -> None:
+        buffer.push(obs, action, 1.0, False, False, next_obs)
+        buffer.sample(256, next(seed))
+
+    return turn
