@@ -110,6 +110,7 @@ class Memory:
         limit = DrawLimit(rows.capacity, max_draws) if max_draws else None
         self._shared = Shared(rows, store, seeds, limit)
         self._rows = rows
+        self._schema = schema
         self._streams = streams
         self._dropped = 0
         self._first = Reader(self._shared, view, sampler if sampler is not None else Uniform())
@@ -117,7 +118,7 @@ class Memory:
     @property
     def schema(self) -> Schema:
         """What one row holds."""
-        return self._rows.schema
+        return self._schema
 
     @property
     def capacity(self) -> int:
@@ -151,7 +152,7 @@ class Memory:
 
     def __repr__(self) -> str:
         return (
-            f"<Memory of {len(self)} {self.schema.kind}, capacity {self.capacity}, "
+            f"<Memory of {len(self)} {self._schema.kind}, capacity {self.capacity}, "
             f"{self.view!r}, {self.sampler!r}>"
         )
 
@@ -182,8 +183,8 @@ class Memory:
         rows = self._rows
         if isinstance(rows, Examples):
             _refuse("add", "a memory of examples", stream=stream, valid=valid)
-            flat = self.schema.check(fields)
-            return int(self._keep_examples(rows, _with_axis(flat, self.schema), 1)[0])
+            flat = self._schema.check(fields)
+            return int(self._keep_examples(rows, _with_axis(flat, self._schema), 1)[0])
         if self._streams is None:
             if stream is not None or valid is not None:
                 _refuse("add", "a memory made with streams=None", stream=stream, valid=valid)
@@ -213,15 +214,15 @@ class Memory:
         count = _rows_given(fields)
         if isinstance(rows, Examples):
             _refuse("extend", "a memory of examples", stream=stream)
-            return self._keep_examples(rows, self.schema.check(fields, (count,)), count)
+            return self._keep_examples(rows, self._schema.check(fields, (count,)), count)
         if self._streams is None:
             _refuse("extend", "a memory made with streams=None", stream=stream)
             stream = 0
         elif stream is None:
             raise SchemaError(f"extend: stream: expected one of 0 to {self._streams - 1}, got None")
         stream = self._one_stream(stream)
-        flat = self.schema.check(fields, (count,))
-        keep = self.schema.finite_rows(flat, (count,))
+        flat = self._schema.check(fields, (count,))
+        keep = self._schema.finite_rows(flat, (count,))
         with self._shared.lock:
             self._shared.check_open()
             before = rows.chain_breaks
@@ -291,7 +292,7 @@ class Memory:
             view: default as for `Memory`.
             sampler: default `Uniform()`.
         """
-        default = Transition() if self.schema.kind == "steps" else Example()
+        default = Transition() if self._schema.kind == "steps" else Example()
         return Reader(
             self._shared,
             view if view is not None else default,
@@ -353,10 +354,11 @@ class Memory:
         self.close()
 
     def _add_one(self, rows: Streams, stream: int, fields: dict[str, Any]) -> int:
-        flat = self.schema.check(fields)
-        dropped = self.schema.finite_rows(flat) is not None
-        with self._shared.lock:
-            self._shared.check_open()
+        flat = self._schema.check(fields)
+        dropped = self._schema.finite_rows(flat) is not None
+        shared = self._shared
+        with shared.lock:
+            shared.check_open()
             before = rows.chain_breaks
             if dropped:
                 self._dropped += 1
@@ -371,10 +373,10 @@ class Memory:
         self, rows: Streams, streams: NDArray[np.int64], valid: Any, fields: dict[str, Any]
     ) -> NDArray[np.int64]:
         only = None if valid is None else _mask(valid, len(streams))
-        flat = self.schema.check(fields, (len(streams),), only)
+        flat = self._schema.check(fields, (len(streams),), only)
         keys = np.full(len(streams), -1, np.int64)
         chosen = np.arange(len(streams)) if only is None else np.flatnonzero(only)
-        keep = self.schema.finite_rows(flat, (len(chosen),))
+        keep = self._schema.finite_rows(flat, (len(chosen),))
         with self._shared.lock:
             self._shared.check_open()
             before = rows.chain_breaks
@@ -390,7 +392,7 @@ class Memory:
         return keys
 
     def _keep_examples(self, rows: Examples, flat: dict[str, Any], count: int) -> NDArray[np.int64]:
-        keep = self.schema.finite_rows(flat, (count,))
+        keep = self._schema.finite_rows(flat, (count,))
         with self._shared.lock:
             self._shared.check_open()
             if keep is None:

@@ -57,6 +57,7 @@ class Streams:
         self.count = count
         self.capacity = size * count
         self._store = store
+        self._mark = store.mark
         self._strict = strict
         self.head = np.zeros(count, np.int64)
         self.tail = np.zeros(count, np.int64)
@@ -74,7 +75,7 @@ class Streams:
 
     def append(self, stream: int, row: Mapping[str, Any]) -> int:
         """Adds one step to one stream; `row` is what `Schema.check` returned. Returns its key."""
-        store, mark, size = self._store, self._store.mark, self.size
+        store, mark, size = self._store, self._mark, self.size
         base = stream * size
         number = self.head.item(stream)
         continues = self.open.item(stream)
@@ -98,15 +99,17 @@ class Streams:
 
         ended = terminated or truncated
         self.head[stream] = number + 1 + ended
-        self.open[stream] = not ended
-        self.closings[stream] += ended
+        if ended or not continues:
+            self.open[stream] = not ended
+        if ended:
+            self.closings[stream] += 1
         self.added += 1
         self.version += 1
         return stream << STREAM_SHIFT | number
 
     def append_each(self, streams: Int64s, rows: Mapping[str, Any]) -> Int64s:
         """Adds one step to each of M distinct streams; rows are (M, ...). Returns keys (M,)."""
-        store, mark, size = self._store, self._store.mark, self.size
+        store, mark, size = self._store, self._mark, self.size
         continues = self.open[streams]
         provisional = self.slots(streams, self.head[streams])
         broken = continues & ~store.same(provisional, rows, self._observed)
@@ -149,7 +152,7 @@ class Streams:
         """
         if count == 0:
             return np.zeros(0, np.int64)
-        store, mark, size = self._store, self._store.mark, self.size
+        store, mark, size = self._store, self._mark, self.size
         terminated, truncated = rows["terminated"], rows["truncated"].copy()
 
         # where the chain breaks inside these rows, the step before ends its episode as truncated
@@ -210,7 +213,7 @@ class Streams:
         """Ends the open episodes of these streams as truncated. Returns how many there were."""
         streams = streams[self.open[streams]]
         slots = self.slots(streams, self.head[streams] - 1)
-        self._store.mark[slots] |= np.uint32(marks.TRUNCATED)
+        self._mark[slots] |= np.uint32(marks.TRUNCATED)
         self.head[streams] += 1
         self.open[streams] = False
         self.closings[streams] += 1
@@ -219,7 +222,7 @@ class Streams:
 
     def remove(self, slots: Slots) -> None:
         """Marks held steps, which then start no example any more."""
-        self._store.mark[slots] |= np.uint32(marks.REMOVED)
+        self._mark[slots] |= np.uint32(marks.REMOVED)
         self.version += 1
 
     def clear(self) -> None:
@@ -252,7 +255,7 @@ class Streams:
         stream = np.where(live, stream, 0)
         live &= (number >= self.tail[stream]) & (number < self.head[stream])
         slots = stream * self.size + number % self.size
-        live &= (self._store.mark[slots] & (marks.CLOSING | marks.REMOVED)) == 0
+        live &= (self._mark[slots] & (marks.CLOSING | marks.REMOVED)) == 0
         return slots, live
 
     def move(self, slots: Slots, by: int | NDArray[Any]) -> Slots:
@@ -281,7 +284,7 @@ class Streams:
         steps = self.head - self.tail - self.closings
         held = self.head > self.tail
         oldest = self.slots(self._all, self.tail)
-        only_closing = held & ((self._store.mark[oldest] & marks.CLOSING) != 0)
+        only_closing = held & ((self._mark[oldest] & marks.CLOSING) != 0)
         total = int(steps.sum())
         ages = float((steps * (steps - 1) / 2).sum())
         return {
@@ -304,10 +307,10 @@ class Streams:
             return
         if tail - oldest == 1:
             slot = stream * self.size + oldest % self.size
-            closings = int(self._store.mark.item(slot) & marks.CLOSING != 0)
+            closings = int(self._mark.item(slot) & marks.CLOSING != 0)
         else:
             slots = stream * self.size + np.arange(oldest, tail) % self.size
-            closings = int(np.count_nonzero(self._store.mark[slots] & marks.CLOSING))
+            closings = int(np.count_nonzero(self._mark[slots] & marks.CLOSING))
         self.closings[stream] -= closings
         self.tail[stream] = tail
 
@@ -317,7 +320,7 @@ class Streams:
         distance = tails - oldest
         for step in range(int(distance.max(initial=0))):
             slots = self.slots(streams, oldest + step)
-            closing = (self._store.mark[slots] & marks.CLOSING) != 0
+            closing = (self._mark[slots] & marks.CLOSING) != 0
             self.closings[streams] -= closing & (step < distance)
         self.tail[streams] = np.maximum(oldest, tails)
 

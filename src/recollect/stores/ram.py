@@ -85,8 +85,10 @@ class Ram:
     def same(self, slots: int | Slots, values: Mapping[str, Any], names: Mapping[str, str]) -> Any:
         if isinstance(slots, int):
             for name, given in names.items():
-                column = self._columns[name]
-                if column[slots].tobytes() != np.asarray(values[given], column.dtype).tobytes():
+                column, value = self._columns[name], values[given]
+                if type(value) is not np.ndarray:
+                    value = np.asarray(value, column.dtype)
+                if column[slots].tobytes() != value.tobytes():
                     return False
             return True
         same = np.ones(slots.shape, np.bool_)
