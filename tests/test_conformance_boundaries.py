@@ -346,7 +346,7 @@ def test_B8_row_whose_history_was_overwritten_is_not_eligible(capacity: int, dep
 
 
 def test_B8_episode_start_at_the_ring_head_still_pads() -> None:
-    """Five rows: of "3T 3T" the first episode's last step is gone, the second's start is whole."""
+    """Four rows hold the second episode alone: the first one's closing row was just overwritten."""
     memory = memory_of("3T 3T", capacity=4, stack=4)
     assert sorted(row["obs"][:, 1].tolist() for row in everything(memory).values()) == [
         [0, 0, 0, 0],
