@@ -151,6 +151,10 @@ def _ranges(first: Int64s, stop: Int64s, step: int = 1) -> tuple[Int64s, NDArray
         numbers = np.arange(first[0], stop[0], step)
         return numbers, np.zeros(len(numbers), np.intp)
     lengths = np.maximum(-((first - stop) // step), 0)
-    owner = np.repeat(np.arange(len(first)), lengths)
-    position = np.arange(len(owner)) - (np.cumsum(lengths) - lengths)[owner]
+    if lengths.max(initial=0) <= 1:
+        # as after one step of each environment
+        owner = lengths.nonzero()[0]
+        return first[owner], owner
+    owner = np.arange(len(first)).repeat(lengths)
+    position = np.arange(len(owner)) - (lengths.cumsum() - lengths)[owner]
     return first[owner] + position * step, owner
