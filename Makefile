@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help install demo test check bench format clean
 
 help:
-	@echo "make demo    train an agent on CartPole with replay, and show the result"
+	@echo "make demo    train an agent on CartPole with and without replay, and draw both"
 	@echo "make test    run the whole test suite"
 	@echo "make check   ruff (lint and format) and mypy"
 	@echo "make bench   measure beside the peers (an environment of its own), write docs/benchmarks.md"
@@ -27,8 +27,16 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $(READY)
 
+CARTPOLE := $(BIN)/recollect train dqn --env CartPole-v1 --seed 1 --overwrite
+
 demo: $(READY)
-	$(BIN)/recollect train dqn --env CartPole-v1 --seed 1 --run-dir runs/demo --overwrite
+	$(CARTPOLE) --replay off --run-dir runs/demo/without-replay
+	$(CARTPOLE) --replay on --run-dir runs/demo/with-replay
+	$(BIN)/recollect compare runs/demo/with-replay runs/demo/without-replay --out runs/demo/replay.png
+	@echo
+	@$(BIN)/recollect eval runs/demo/with-replay
+	@echo "replay on and off, in one picture: runs/demo/replay.png"
+	@echo "the two runs: runs/demo/with-replay, runs/demo/without-replay"
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2

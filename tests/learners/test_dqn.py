@@ -36,52 +36,14 @@ class Corridor(gym.Env[np.ndarray, np.int64]):
         return np.eye(5, dtype=np.float32)[self.state]
 
 
-class Spaces(gym.Env[Any, Any]):
-    """Any spaces; every episode lasts one step."""
-
-    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space) -> None:
-        self.observation_space, self.action_space = observation_space, action_space
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict]:
-        super().reset(seed=seed)
-        return self.observation_space.sample(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict]:
-        assert self.action_space.contains(action)
-        return self.observation_space.sample(), 0.0, True, False, {}
-
-
-ENVS = {
-    "Corridor-v0": (Corridor, 30),
-    "Dict-v0": (
-        lambda: Spaces(
-            spaces.Dict({"a": spaces.Box(0, 1, (2, 2)), "b": spaces.Discrete(3)}),
-            spaces.Discrete(2),
-        ),
-        None,
-    ),
-    "Discrete-v0": (lambda: Spaces(spaces.Discrete(4), spaces.Discrete(2)), None),
-    "Shifted-v0": (lambda: Spaces(spaces.Box(0, 1, (2,)), spaces.Discrete(3, start=-1)), None),
-    "Image-v0": (
-        lambda: Spaces(spaces.Box(0, 255, (8, 8, 3), np.uint8), spaces.Discrete(2)),
-        None,
-    ),
-    "Ragged-v0": (
-        lambda: Spaces(spaces.Sequence(spaces.Discrete(3)), spaces.Discrete(2)),
-        None,
-    ),
-    "Continuous-v0": (lambda: Spaces(spaces.Box(0, 1, (2,)), spaces.Box(0, 1, (1,))), None),
-}
-
-
 @pytest.fixture(autouse=True)
 def _registered():
-    """Makes the environments above known for one test."""
-    for name, (make, limit) in ENVS.items():
-        gym.register(name, entry_point=make, max_episode_steps=limit, disable_env_checker=True)
+    """Makes the environment above known for one test."""
+    gym.register(
+        "Corridor-v0", entry_point=Corridor, max_episode_steps=30, disable_env_checker=True
+    )
     yield
-    for name in ENVS:
-        del gym.registry[name]
+    del gym.registry["Corridor-v0"]
 
 
 SMALL = dqn.DQNConfig(
@@ -100,13 +62,63 @@ SMALL = dqn.DQNConfig(
 )
 
 
-def test_it_learns_the_shortest_way():
-    trained = dqn.train(SMALL)
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(),
+        dict(double="off"),
+        dict(dueling="on"),
+        dict(n_step=3),
+        dict(n_step=3, n_step_end=1, n_step_over=500),
+        dict(envs=4),
+    ],
+    ids=str,
+)
+def test_it_learns_the_shortest_way(options):
+    trained = dqn.train(replace(SMALL, **options))
     env = dqn.make_env("Corridor-v0")
     returns = dqn.evaluate(trained.network, env, 3, seed=dqn.Seeds.of(SMALL.seed).test)
     assert returns == pytest.approx([Corridor.best] * 3)
     assert trained.score == pytest.approx(Corridor.best)
     assert (trained.steps, trained.interrupted) == (1_500, False)
+
+
+def test_it_trains_on_games_of_minatar():
+    small = replace(SMALL, env="MinAtar/Breakout-v1", steps=400, dueling="on", envs=2)
+    reports: list[dqn.Progress] = []
+    trained = dqn.train(small, reports.append)
+    assert trained.score is not None
+    assert reports[-1].episode > 0
+
+
+def test_it_trains_on_atari_and_stores_each_frame_once():
+    config = dqn.DQNConfig(
+        env="ALE/Pong-v5",
+        envs=2,
+        steps=60,
+        hidden=(16,),
+        n_step=3,
+        capacity=100,
+        batch_size=4,
+        warmup=20,
+        train_every=10,
+        gradient_steps=1,
+        eval_every=1_000,
+    )
+    reports: list[dqn.Progress] = []
+
+    def stop(progress: dqn.Progress) -> None:  # before the evaluation, which plays a whole game
+        reports.append(progress)
+        if progress.step >= 50:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dqn, "HEARTBEAT", 10)
+        trained = dqn.train(config, stop)
+    assert trained.interrupted
+    assert reports[-1].updates == 2
+    assert reports[-1].loss is not None
+    assert reports[-1].bytes == pytest.approx(reports[-1].rows * 84 * 84, rel=0.05)
 
 
 def test_it_learns_to_balance_a_pole_for_a_while():
@@ -141,16 +153,19 @@ class Line(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("terminated", "truncated", "goal"),
+    ("terminated", "truncated", "ends"),
     [
-        (False, False, 1.5 + 0.5 * 6),
-        (False, True, 1.5 + 0.5 * 6),  # the true last observation has a value
-        (True, False, 1.5),
-        (True, True, 1.5),
+        (False, False, False),
+        (False, True, False),  # the true last observation has a value
+        (True, False, True),
+        (True, True, True),
     ],
 )
-@pytest.mark.parametrize(("action", "slope"), [(0, 1.0), (1, 4.25)])
-def test_td_loss_by_hand(terminated, truncated, goal, action, slope):
+@pytest.mark.parametrize(("action", "slope"), [(0, 4.25), (1, 1.0)])
+# of the target's values of the next state, -3 and 6, its own best, or that of the network's best
+@pytest.mark.parametrize(("double", "future"), [(False, 6), (True, -3)])
+def test_td_loss_by_hand(terminated, truncated, ends, action, slope, double, future):
+    goal = 1.5 if ends else 1.5 + 0.5 * future
     schema = rc.Schema.steps(obs=rc.Field((1,), np.float32), action=rc.Field((), np.int64))
     memory = rc.Memory(schema, 10, view=rc.Transition(gamma=0.5), seed=0)
     memory.add(
@@ -161,8 +176,8 @@ def test_td_loss_by_hand(terminated, truncated, goal, action, slope):
         terminated=terminated,
         truncated=truncated,
     )
-    network, target = Line(1.0, 4.25), Line(-1.0, 2.0)  # max_a target(3) = 6
-    loss = dqn.td_loss(network, target, memory.sample(4).torch())
+    network, target = Line(4.25, 1.0), Line(-1.0, 2.0)
+    loss = dqn.td_loss(network, target, memory.sample(4).torch(), double=double)
     error = abs(slope - goal)
     huber = 0.5 * error**2 if error <= 1 else error - 0.5
     assert loss.item() == pytest.approx(huber)
@@ -191,9 +206,75 @@ def test_reports_tell_what_happened():
     assert evaluations == [300, 600, 900, 1_000]
     episodes = [report.episode for report in reports if report.episode_return is not None]
     assert episodes == list(range(1, len(episodes) + 1))
-    trained = [report.loss is not None for report in reports]
-    assert trained == [report.step > 208 for report in reports]  # the first round after warmup
-    assert reports[-1].rows >= 1_000
+    for report in reports:
+        assert (report.loss is not None) == (report.step > 208)  # the first round after warmup
+    last = reports[-1]
+    assert last.rows >= 1_000
+    assert last.bytes > 1_000
+    assert last.updates == 8 * (1_000 // 8 - 200 // 8)
+    assert last.replay_ratio == 32 * last.updates / 1_000
+
+
+@pytest.mark.parametrize(("every", "updates"), [(8, 125 - 25), (2, 500 - 100)])
+def test_side_by_side_environments_train_as_much(every, updates):
+    for envs in (1, 4):
+        reports: list[dqn.Progress] = []
+        config = replace(SMALL, steps=1_000, envs=envs, train_every=every, gradient_steps=1)
+        trained = dqn.train(config, reports.append)
+        assert trained.steps == 1_000
+        assert reports[-1].updates == updates
+
+
+def test_side_by_side_environments_report_each_episode():
+    reports: list[dqn.Progress] = []
+    dqn.train(replace(SMALL, envs=3, steps=400), reports.append)
+    episodes = [report.episode for report in reports if report.episode_return is not None]
+    assert episodes == list(range(1, len(episodes) + 1))
+    assert reports[-1].step == 402  # a whole number of steps in each
+    best = [report.episode_return for report in reports if report.episode_return is not None]
+    assert max(best) <= Corridor.best + 1e-6
+
+
+@pytest.mark.parametrize(("envs", "n"), [(1, 1), (1, 3), (4, 1), (4, 3)])
+def test_without_replay_only_the_newest_steps_are_seen(monkeypatch, envs, n):
+    sample, newest, sizes = rc.Memory.sample, {}, []
+
+    def spy(self, size):
+        batch = sample(self, size)
+        for key in batch.key.tolist():
+            stream = key >> 40
+            newest[stream] = max(newest.get(stream, 0), key)
+        ages = [newest[key >> 40] - key for key in batch.key.tolist()]
+        assert max(ages) <= 32 // envs + 1
+        sizes.append(len(set(batch.key.tolist())))
+        return batch
+
+    config = replace(SMALL, steps=400, replay="off", envs=envs, n_step=n)
+    monkeypatch.setattr(rc.Memory, "sample", spy)
+    reports: list[dqn.Progress] = []
+    dqn.train(config, reports.append)
+    assert max(sizes) <= 32
+    assert max(report.rows for report in reports) <= 32 + envs * (n + 1)
+
+    monkeypatch.undo()
+    with_replay: list[dqn.Progress] = []
+    dqn.train(replace(config, replay="on"), with_replay.append)
+    assert with_replay[-1].updates == reports[-1].updates
+
+
+@pytest.mark.parametrize("target", ["on", "off"])
+@pytest.mark.parametrize("double", ["on", "off"])
+def test_without_target_network_the_network_is_its_own(monkeypatch, target, double):
+    loss, seen = dqn.td_loss, set()
+
+    def spy(network, goal, batch, twice):
+        seen.add((network is goal, twice))
+        return loss(network, goal, batch, twice)
+
+    monkeypatch.setattr(dqn, "td_loss", spy)
+    dqn.train(replace(SMALL, steps=300, target=target, double=double))
+    # choosing by the network and by the target is then the same
+    assert seen == {(target == "off", target == "on" and double == "on")}
 
 
 def test_progress_is_reported_within_endless_episodes(monkeypatch):
@@ -246,35 +327,6 @@ def test_every_source_of_chance_has_its_own_seed():
     assert dqn.Seeds.of(1) == dqn.Seeds.of(1)
 
 
-@pytest.mark.parametrize(("env", "width"), [("Dict-v0", 4 + 3), ("Discrete-v0", 4)])
-def test_observations_are_flattened(env, width):
-    assert dqn.make_env(env).observation_space.shape == (width,)
-    dqn.train(replace(SMALL, env=env, steps=300))
-
-
-def test_actions_that_do_not_count_from_zero():
-    env = dqn.make_env("Shifted-v0")
-    assert env.action_space == spaces.Discrete(3)
-    dqn.train(replace(SMALL, env="Shifted-v0", steps=300))
-
-
-@pytest.mark.parametrize(
-    ("env", "message"),
-    [
-        ("Nowhere-v0", "cannot make the environment 'Nowhere-v0'"),
-        ("CartPole-v99", "version `v99`"),
-        ("no_such_module:Env-v0", "no_such_module"),
-        ("", "cannot make the environment ''"),
-        ("Image-v0", "fit in a vector"),
-        ("Ragged-v0", "fit in a vector"),
-        ("Continuous-v0", "discrete actions"),
-    ],
-)
-def test_environments_that_cannot_be_used(env, message):
-    with pytest.raises(rc.ConfigurationError, match=message):
-        dqn.make_env(env)
-
-
 @pytest.mark.parametrize("name", ["nonsense", "cuda:99", "cpu:x", "meta"])
 def test_devices_that_cannot_be_used(name):
     with pytest.raises(rc.ConfigurationError, match=f"cannot use the device '{name}'"):
@@ -295,6 +347,9 @@ def test_devices_that_cannot_be_used(name):
         ("max_grad_norm", float("inf")),
         ("gamma", 1.01),
         ("epsilon_end", -0.1),
+        ("envs", 0),
+        ("n_step_end", 0),
+        ("adam_epsilon", 0.0),
     ],
 )
 def test_settings_out_of_range(option, value):

@@ -10,7 +10,11 @@ from typing import Protocol, cast
 
 from tyro.extras import SubcommandApp
 
-from recollect.cli.train import TrainDQN
+from recollect.cli.compare import Compare
+from recollect.cli.eval import Evaluate
+from recollect.cli.experiment import RunAblation
+from recollect.cli.info import Info
+from recollect.cli.train import train_dqn
 
 
 class UsageError(Exception):
@@ -26,10 +30,16 @@ class Command(Protocol):
 
 
 train = SubcommandApp()
-train.command(name="dqn")(TrainDQN)
+
+experiment = SubcommandApp()
+experiment.command(name="ablation")(RunAblation)
 
 recollect = SubcommandApp()
 recollect.command(train, name="train", help="Train an agent with replay.")
+recollect.command(name="eval")(Evaluate)
+recollect.command(name="compare")(Compare)
+recollect.command(name="info")(Info)
+recollect.command(experiment, name="experiment", help="Reproduce published results.")
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -49,6 +59,7 @@ def parse(arguments: Sequence[str]) -> Command:
 
 
 def _parse(arguments: Sequence[str]) -> Command:
+    train.command(name="dqn")(train_dqn(arguments))  # its defaults depend on --env
     command = recollect.cli(
         prog="recollect",
         description="Experience replay. `recollect --version` prints the version.",

@@ -3,15 +3,21 @@
 The agent acts in an environment, every step goes into a memory, and now and then the network is
 trained on transitions drawn from it:
 
-    target = reward + discount * max_a target_network(next_obs)[a]
+    target = reward + discount * target_network(next_obs)[best next action]
     loss   = huber(network(obs)[action] - target)
 
 Two things keep this stable. Replay breaks the correlation between one step and the next; and the
 target network, a copy that lags behind, holds the goal still while the network moves towards it.
+`replay="off"` and `target="off"` show what happens without.
 
-What is missing below is what the memory does: `rc.record` adds each step, and `batch.discount` is
-gamma, or 0 where the episode *terminated*. An episode that a time limit cut short (*truncated*)
-would have had a future, so there the value of the true last observation still counts.
+What others have added since are options: which network finds the best next action (*double*, van
+Hasselt et al., 2016), a head that tells a state's value from the advantages of its actions
+(*dueling*, Wang et al., 2016), and rewards summed over several steps (*n-step*).
+
+What is missing below is what the memory does: `rc.record` adds each step, and the view makes
+transitions of them. It sums n rewards, stacks frames that are stored once, and gives a `discount`
+that is gamma**n, or 0 where the episode *terminated*. An episode that a time limit cut short
+(*truncated*) would have had a future, so there the value of the true last observation still counts.
 
 The weights that `train` returns are those of the best periodic greedy evaluation, not the last
 ones: a DQN goes on fluctuating after it has become good. The winner's own score is flattered by
@@ -25,19 +31,20 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import nn
 
 import recollect as rc
 from recollect.errors import ConfigurationError
+from recollect.learners.environments import Env, make_envs, stacked
+from recollect.learners.environments import make_env as make_env
+from recollect.learners.networks import QNetwork
 
-Env = gym.Env[Any, Any]
+Switch = Literal["on", "off"]
 
 HEARTBEAT = 1_000
 """Steps after which progress is reported even if nothing has happened."""
@@ -45,28 +52,49 @@ HEARTBEAT = 1_000
 
 @dataclass(frozen=True)
 class DQNConfig:
-    """Train a DQN (Mnih et al., 2015): discrete actions, observations that fit in a vector."""
+    """What a DQN is trained on, and how; the defaults are CartPole's.
+
+    `presets.preset` has settings that suit other environments.
+    """
 
     env: str = "CartPole-v1"
-    """Gymnasium's name of the environment."""
+    """Gymnasium's name of the environment, such as MinAtar/Breakout-v1 or ALE/Pong-v5."""
+    envs: int = 1
+    """Environments that are played side by side."""
     seed: int = 1
     """Decides everything: first weights, environment, exploration, replay, evaluation."""
     steps: int = 60_000
-    """Steps in the environment."""
+    """Steps in all environments together."""
     device: str = "cpu"
     """Where the network lives: cpu, cuda, cuda:1, mps. The CPU is fastest for small networks."""
     threads: int = 1
     """CPU threads of PyTorch. Small products are over before a second thread has woken up."""
 
     hidden: tuple[int, ...] = (128, 128)
-    """Widths of the hidden layers."""
+    """Widths of the hidden layers; images pass the convolutions that are usual for them first."""
+    double: Switch = "on"
+    """The network chooses the best next action, and the target network says what it is worth."""
+    dueling: Switch = "off"
+    """Two heads: what a state is worth, and by how much each action is better than the others."""
+    n_step: int = 1
+    """Rewards that are summed before the value of a next state is asked for."""
+    n_step_end: int | None = None
+    """What n-step becomes in the course of training; it stays as it is unless given."""
+    n_step_over: int = 10_000
+    """Gradient steps over which n-step moves to n-step-end."""
     gamma: float = 0.99
     """Discount: what a reward one step later is worth now."""
     learning_rate: float = 1e-3
     """Step size of Adam."""
+    adam_epsilon: float = 1e-8
+    """Adam's epsilon; a larger one calms the steps of weights with small gradients."""
     max_grad_norm: float = 10.0
     """A longer gradient is scaled down to this norm."""
 
+    replay: Switch = "on"
+    """Off: as many gradient steps, but only the newest batch-size steps are remembered."""
+    target: Switch = "on"
+    """Off: no target network; the network, as it is now, says what next states are worth."""
     capacity: int = 100_000
     """Rows in memory; the oldest make room for the newest."""
     batch_size: int = 128
@@ -74,7 +102,7 @@ class DQNConfig:
     warmup: int = 1_000
     """Random steps before training begins."""
     train_every: int = 128
-    """Steps in the environment between two rounds of training."""
+    """Steps between two rounds of training."""
     gradient_steps: int = 64
     """Gradient steps in a round of training."""
     target_every: int = 64
@@ -96,16 +124,33 @@ class DQNConfig:
         for names, what, fits in _LIMITS:
             for name in names.split():
                 value = getattr(self, name)
+                if value is None:
+                    continue
                 if not all(map(fits, value if isinstance(value, tuple) else (value,))):
                     raise ConfigurationError(f"{name} must be {what}, got {value}")
 
+    @property
+    def most_steps(self) -> int:
+        """The largest n of n-step."""
+        return max(self.n_step, self.n_step_end or 1)
 
-_COUNTS = "steps threads hidden batch_size train_every gradient_steps target_every epsilon_steps"
+    def rows(self, stack: int | None) -> int:
+        """Of the memory: `capacity`, or without replay what the newest batch needs."""
+        if self.replay == "on":
+            return self.capacity
+        # each environment's share of the batch, before it the frames that its first observation
+        # stacks, and after it the rows whose n successors are still to come
+        share = math.ceil(self.batch_size / self.envs)
+        return self.envs * ((stack or 1) - 1 + share + self.most_steps)
+
+
+_COUNTS = """envs steps threads hidden n_step n_step_end n_step_over batch_size train_every
+gradient_steps target_every epsilon_steps eval_every eval_episodes"""
 _LIMITS: list[tuple[str, str, Callable[[Any], bool]]] = [
-    (f"{_COUNTS} eval_every eval_episodes", "at least 1", lambda value: value >= 1),
+    (_COUNTS, "at least 1", lambda value: value >= 1),
     ("capacity", "at least 2", lambda value: value >= 2),
     ("seed warmup", "0 or more", lambda value: value >= 0),
-    ("learning_rate max_grad_norm", "more than 0", lambda value: 0 < value < math.inf),
+    ("learning_rate adam_epsilon max_grad_norm", "more than 0", lambda v: 0 < v < math.inf),
     ("gamma epsilon_start epsilon_end", "between 0 and 1", lambda value: 0 <= value <= 1),
 ]
 
@@ -116,7 +161,6 @@ class Seeds(NamedTuple):
     network: int
     env: int
     exploration: int
-    actions: int
     memory: int
     selection: int
     test: int
@@ -138,8 +182,14 @@ class Progress:
     """Share of random actions now."""
     rows: int
     """Rows of the memory in use."""
+    bytes: int = 0
+    """That these rows take."""
+    updates: int = 0
+    """Gradient steps taken."""
+    replay_ratio: float = 0.0
+    """Transitions drawn from the memory for each step added to it."""
     loss: float | None = None
-    """Mean over the last round of training; None before the first one."""
+    """Mean over the gradient steps since the report before, if there were any; else as in that."""
     episode_return: float | None = None
     """Sum of rewards of the episode that has just ended, if one has."""
     evaluation: float | None = None
@@ -159,52 +209,6 @@ class Trained(NamedTuple):
     """Whether Ctrl-C ended it."""
 
 
-class QNetwork(nn.Module):
-    """Observations (B, *shape) to the values of all actions (B, actions)."""
-
-    def __init__(self, env: Env, hidden: tuple[int, ...]) -> None:
-        super().__init__()
-        assert isinstance(env.observation_space, spaces.Box)
-        assert isinstance(env.action_space, spaces.Discrete)
-        widths = (*env.observation_space.shape, *hidden)
-        layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths, hidden, strict=False):
-            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], int(env.action_space.n)))
-
-    def forward(self, obs: torch.Tensor) -> torch.Tensor:
-        values: torch.Tensor = self.layers(obs.float())
-        return values
-
-
-def make_env(name: str) -> Env:
-    """The environment, with observations as vectors and actions counted from 0.
-
-    Raises:
-        ConfigurationError: there is no such environment, its extra is not installed, or it is not
-            one for this learner.
-    """
-    try:
-        env: Env = gym.make(name)
-    except (gym.error.Error, ImportError) as error:
-        raise ConfigurationError(f"cannot make the environment {name!r}: {error}") from error
-    observations, actions = env.observation_space, env.action_space
-    if not isinstance(actions, spaces.Discrete):
-        raise ConfigurationError(f"DQN needs discrete actions, those of {name} are {actions}")
-    if actions.start != 0:
-        first = actions.start
-        counted = spaces.Discrete(int(actions.n))
-        env = gym.wrappers.TransformAction(env, lambda action: action + first, counted)
-    if not (isinstance(observations, spaces.Box) and observations.shape):
-        env = gym.wrappers.FlattenObservation(env)
-    shape = env.observation_space.shape
-    if shape is None or len(shape) != 1:
-        raise ConfigurationError(
-            f"DQN needs observations that fit in a vector, those of {name} are {observations}"
-        )
-    return env
-
-
 def find_device(name: str) -> torch.device:
     """The device, once it has proved to work.
 
@@ -219,18 +223,36 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def td_loss(network: nn.Module, target: nn.Module, batch: rc.Batch) -> torch.Tensor:
-    """The Huber loss of `reward + discount * max_a target(next_obs)` against `network(obs)`."""
+def make_network(config: DQNConfig, env: Env) -> QNetwork:
+    """The network that the configuration asks for, untrained."""
+    return QNetwork(env, config.hidden, config.dueling == "on")
+
+
+def td_loss(
+    network: nn.Module, target: nn.Module, batch: rc.Batch, double: bool = False
+) -> torch.Tensor:
+    """The Huber loss of `network(obs)[action]` against the target.
+
+        target = reward + discount * target(next_obs)[best next action]
+
+    The best next action is the target network's own choice, or, with `double`, the network's:
+    whoever both chooses and values an action overrates it.
+    """
     with torch.no_grad():
-        goal = batch.reward + batch.discount * target(batch.next_obs).amax(dim=1)
+        values = target(batch.next_obs)
+        best = (network(batch.next_obs) if double else values).argmax(dim=1, keepdim=True)
+        goal = batch.reward + batch.discount * values.gather(1, best).squeeze(1)
     value = network(batch.obs).gather(1, batch.action.long().unsqueeze(1)).squeeze(1)
     return nn.functional.huber_loss(value, goal)
 
 
 @torch.no_grad()
-def greedy(network: nn.Module, obs: NDArray[Any], device: torch.device) -> int:
-    """The action of the largest value."""
-    return int(network(torch.as_tensor(obs, device=device).unsqueeze(0)).argmax())
+def greedy(network: nn.Module, obs: NDArray[Any], device: torch.device) -> NDArray[np.int64]:
+    """The actions of the largest values, one for each of the observations (B, ...)."""
+    actions: NDArray[np.int64] = (
+        network(torch.as_tensor(obs, device=device)).argmax(dim=1).cpu().numpy()
+    )
+    return actions
 
 
 def evaluate(
@@ -243,7 +265,8 @@ def evaluate(
         obs, _ = env.reset(seed=seed if episode == 0 else None)
         ended = False
         while not ended:
-            obs, reward, terminated, truncated, _ = env.step(greedy(network, obs, device))
+            action = greedy(network, obs[None], device)[0]
+            obs, reward, terminated, truncated, _ = env.step(action)
             returns[episode] += float(reward)
             ended = terminated or truncated
     return returns
@@ -257,6 +280,7 @@ def train(config: DQNConfig, report: Callable[[Progress], None] = lambda progres
 
     Raises:
         ConfigurationError: the environment or the device cannot be used.
+        MissingExtraError: the package that the environment comes from is not installed.
     """
     seeds = Seeds.of(config.seed)
     torch.manual_seed(seeds.network)
@@ -264,66 +288,86 @@ def train(config: DQNConfig, report: Callable[[Progress], None] = lambda progres
     device = find_device(config.device)
     rng = np.random.default_rng(seeds.exploration)
 
-    env, exam = make_env(config.env), make_env(config.env)
+    exam = make_env(config.env)
+    envs = make_envs(config.env, config.envs)
+    stack = stacked(exam.observation_space)
+    n: int | rc.linear = config.n_step
+    if config.n_step_end is not None:
+        n = rc.linear(config.n_step, config.n_step_end, over=config.n_step_over)
     memory = rc.Memory(
-        rc.Schema.from_env(env),
-        config.capacity,
-        view=rc.Transition(gamma=config.gamma),
+        rc.Schema.from_env(envs, stack=stack),
+        config.rows(stack),
+        streams=config.envs,
+        view=rc.NStep(n, gamma=config.gamma, stack=stack),
         seed=seeds.memory,
     )
-    env = rc.record(env, memory)
-    env.action_space.seed(seeds.actions)
+    envs = rc.record(envs, memory)
 
-    network = QNetwork(env, config.hidden).to(device)
-    target = copy.deepcopy(network)
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    network = make_network(config, exam).to(device)
+    target = copy.deepcopy(network) if config.target == "on" else network
+    double = config.double == "on" and target is not network
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
+    )
     epsilon_at = rc.linear(config.epsilon_start, config.epsilon_end, config.epsilon_steps)
+    # before that there may be no step with all its n successors
+    warmup = max(config.warmup, config.envs * config.most_steps)
 
     step = episode = updates = 0
     interrupted = False
     loss: float | None = None
+    losses: list[torch.Tensor] = []
     best: tuple[float, dict[str, Any]] | None = None
 
+    def passed(every: int) -> int:
+        """How many multiples of `every` the latest step in all environments has reached."""
+        return step // every - (step - config.envs) // every
+
     def tell(**news: float) -> None:
-        rows = int(memory.stats()["rows"])
-        report(Progress(step, episode, epsilon_at(step), rows, loss, **news))
+        nonlocal loss
+        if losses:
+            loss = float(torch.stack(losses).mean())
+            losses.clear()
+        stats = memory.stats()
+        rows = int(stats["rows"])
+        size = int(stats["bytes"] * rows / memory.capacity)
+        ratio = stats["sampled"] / stats["added"]
+        report(Progress(step, episode, epsilon_at(step), rows, size, updates, ratio, loss, **news))
 
     try:
         exam.reset(seed=seeds.selection)
-        obs, _ = env.reset(seed=seeds.env)
-        episode_return = 0.0
+        obs, _ = envs.reset(seed=seeds.env)
+        returns = np.zeros(config.envs)
         while step < config.steps:
-            if step < config.warmup or rng.random() < epsilon_at(step):
-                action = env.action_space.sample()
-            else:
-                action = greedy(network, obs, device)
-            obs, reward, terminated, truncated, _ = env.step(action)
-            step += 1
-            episode_return += float(reward)
-            if terminated or truncated:
+            actions = rng.integers(network.actions, size=config.envs)
+            if step >= config.warmup:
+                exploits = rng.random(config.envs) >= epsilon_at(step)
+                if exploits.any():
+                    actions = np.where(exploits, greedy(network, obs, device), actions)
+            obs, rewards, terminated, truncated, _ = envs.step(actions)
+            step += config.envs
+            returns += rewards
+            for index in np.flatnonzero(terminated | truncated):
                 episode += 1
-                tell(episode_return=episode_return)
-                obs, _ = env.reset()
-                episode_return = 0.0
-            elif step % HEARTBEAT == 0:
+                tell(episode_return=float(returns[index]))
+                returns[index] = 0
+            if passed(HEARTBEAT):
                 tell()
 
-            if step > config.warmup and step % config.train_every == 0:
-                losses = []
-                for _ in range(config.gradient_steps):
-                    batch = memory.sample(config.batch_size).torch(device)
-                    error = td_loss(network, target, batch)
-                    optimizer.zero_grad()
-                    torch.autograd.backward(error)
-                    nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
-                    optimizer.step()
-                    losses.append(error.detach())
-                    updates += 1
-                    if updates % config.target_every == 0:
-                        target.load_state_dict(network.state_dict())
-                loss = float(torch.stack(losses).mean())
+            rounds = passed(config.train_every) if step > warmup else 0
+            for _ in range(rounds * config.gradient_steps):
+                batch = memory.sample(config.batch_size).torch(device)
+                error = td_loss(network, target, batch, double)
+                optimizer.zero_grad()
+                torch.autograd.backward(error)
+                nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
+                optimizer.step()
+                losses.append(error.detach())
+                updates += 1
+                if target is not network and updates % config.target_every == 0:
+                    target.load_state_dict(network.state_dict())
 
-            if updates and (step % config.eval_every == 0 or step == config.steps):
+            if updates and (passed(config.eval_every) or step >= config.steps):
                 score = float(evaluate(network, exam, config.eval_episodes).mean())
                 if best is None or score >= best[0]:
                     best = score, copy.deepcopy(network.state_dict())
@@ -331,7 +375,7 @@ def train(config: DQNConfig, report: Callable[[Progress], None] = lambda progres
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        env.close()
+        envs.close()
         exam.close()
     if best is not None:
         network.load_state_dict(best[1])

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from dataclasses import asdict
+import math
+import os
+import pickle
+import types
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, Union, get_args, get_origin
+from typing import get_type_hints as type_hints
+
+import numpy as np
+import torch
 
 import recollect as rc
 from recollect.errors import ConfigurationError
+from recollect.learners import dqn
+from recollect.learners.environments import make_env
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+LEARNERS = {"dqn": dqn.DQNConfig}
+"""Each learner's name in `config.json`, and the class of its configuration."""
 
 
 class RunFolder:
     """A folder that holds one run of a learner.
 
-    - `config.json`: the learner, its configuration, and the version of recollect
+    - `config.json`: the learner, its configuration, the version of recollect, and when it began
     - `log.csv`: a line for each report of progress; what it says nothing of is left empty
     - `model.pt`: the weights, a PyTorch state dict
     - `curve.png`: the learning curve
-    - `evaluation.json`: the final evaluation
+    - `evaluation.json`: the final evaluation; it is written last, so the run is finished
+    - `tensorboard/`: the log once more, for TensorBoard
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,10 +49,14 @@ class RunFolder:
         self.model = path / "model.pt"
         self.curve = path / "curve.png"
         self.evaluation = path / "evaluation.json"
+        self.tensorboard = path / "tensorboard"
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return self.config, self.log, self.model, self.curve, self.evaluation
+        """Those that are there, of all that a run leaves."""
+        events = sorted(self.tensorboard.glob("events.out.tfevents.*"))
+        singles = (self.config, self.log, self.model, self.curve, self.evaluation)
+        return tuple(file for file in (*singles, *events) if file.is_file())
 
     @classmethod
     def create(cls, path: Path, overwrite: bool = False) -> RunFolder:
@@ -58,6 +79,8 @@ class RunFolder:
                 raise ConfigurationError(f"{path} holds a run already; --overwrite replaces it")
             for file in folder.files:
                 file.unlink(missing_ok=True)
+            if folder.tensorboard.is_dir() and not any(folder.tensorboard.iterdir()):
+                folder.tensorboard.rmdir()
         return folder
 
     def _holds_run(self) -> bool:
@@ -70,8 +93,20 @@ class RunFolder:
         """Writes what was asked for."""
         self._write(
             self.config,
-            {"recollect": rc.__version__, "learner": learner, "config": asdict(config)},
+            {
+                "recollect": rc.__version__,
+                "learner": learner,
+                "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+                "config": asdict(config),
+            },
         )
+
+    def save_model(self, network: torch.nn.Module) -> None:
+        """Writes the weights."""
+        # not by torch itself, whose error on a full disk does not say so
+        weights = io.BytesIO()
+        torch.save(network.state_dict(), weights)
+        self.model.write_bytes(weights.getvalue())
 
     def save_evaluation(self, **results: float) -> None:
         """Writes the final evaluation."""
@@ -79,7 +114,151 @@ class RunFolder:
 
     @staticmethod
     def _write(path: Path, content: dict[str, Any]) -> None:
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        """All of it or nothing."""
+        whole = path.with_suffix(".new")
+        whole.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        os.replace(whole, path)
+
+    def load(self) -> Record:
+        """What `save_config` wrote.
+
+        Raises:
+            ConfigurationError: there is no run, or it is damaged, or another version's.
+            OSError: it cannot be read.
+        """
+        if not self.path.exists():
+            raise ConfigurationError(f"there is no run folder {self.path}")
+        if not self.config.is_file():
+            raise ConfigurationError(f"{self.path} is not a run folder: it has no config.json")
+        content = _json(self.config)
+        if "recollect" not in content:
+            raise ConfigurationError(f"{self.path} is not a run folder: its config.json is another")
+        try:
+            version, learner = str(content["recollect"]), str(content["learner"])
+            created = datetime.fromisoformat(content["created"])
+            options = dict(content["config"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(self.config, error) from error
+        if learner not in LEARNERS:
+            raise ConfigurationError(
+                f"{self.path} is a run of the learner {learner!r} by recollect {version}, "
+                f"which recollect {rc.__version__} does not know"
+            )
+        return Record(version, learner, created, _configuration(self, version, learner, options))
+
+    def load_evaluation(self) -> dict[str, float] | None:
+        """The final evaluation; None if the run is not finished.
+
+        Raises:
+            ConfigurationError: it is damaged.
+        """
+        if not self.evaluation.exists():
+            return None
+        results = _json(self.evaluation)
+        for name in ("episodes", "mean", "standard_deviation", "min"):
+            if not isinstance(results.get(name), (int, float)):
+                raise _damaged(self.evaluation, f"{name} is {results.get(name)!r}")
+        return results
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run folder says of its run."""
+
+    version: str
+    """Of the recollect that wrote it."""
+    learner: str
+    created: datetime
+    config: dqn.DQNConfig
+
+
+def load(path: Path, device: str | None = None) -> tuple[dqn.DQNConfig, torch.nn.Module]:
+    """The configuration of a run, and the network that it trained.
+
+    Args:
+        path: the run folder.
+        device: where the network goes; where it was trained unless given.
+
+    Raises:
+        ConfigurationError: the folder holds no run, or a damaged one, or another version's, or one
+            whose environment or device is not to be had here.
+    """
+    folder = RunFolder(path)
+    config = folder.load().config
+    target = dqn.find_device(config.device if device is None else device)
+    env = make_env(config.env)
+    network = dqn.make_network(config, env)
+    env.close()
+    if not folder.model.is_file():
+        raise ConfigurationError(f"{path} holds no model.pt: its run was not finished")
+    try:
+        network.load_state_dict(torch.load(folder.model, map_location="cpu", weights_only=True))
+    except OSError:
+        raise
+    except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError) as error:
+        raise _damaged(folder.model, "its weights do not fit the configuration") from error
+    return config, network.to(target)
+
+
+def _configuration(
+    folder: RunFolder, version: str, learner: str, options: dict[str, Any]
+) -> dqn.DQNConfig:
+    kind = LEARNERS[learner]
+    known = {field.name for field in fields(kind)}
+    if options.keys() != known:
+        foreign = ", ".join(sorted(options.keys() ^ known))
+        raise ConfigurationError(
+            f"{folder.path} belongs to recollect {version}, whose {learner} had other options than "
+            f"that of recollect {rc.__version__}: {foreign}"
+        )
+    hints = type_hints(kind)
+    try:
+        return kind(**{name: _read(value, hints[name]) for name, value in options.items()})
+    except (TypeError, ConfigurationError) as error:
+        raise _damaged(folder.config, error) from error
+
+
+def _read(value: Any, hint: Any) -> Any:
+    """The value as its annotation says, after JSON has made lists of tuples."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        fits = value in arguments
+    elif origin in (Union, types.UnionType):
+        for option in arguments:
+            try:
+                return _read(value, option)
+            except TypeError:
+                continue
+        fits = False
+    elif origin is tuple and isinstance(value, list):
+        hints = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(hints) == len(value):
+            return tuple(map(_read, value, hints))
+        fits = False
+    elif isinstance(value, bool):
+        fits = hint is bool
+    elif hint is float:
+        fits = isinstance(value, (int, float))
+    else:
+        fits = isinstance(value, hint) if isinstance(hint, type) else False
+    if not fits:
+        raise TypeError(f"{value!r} is not {getattr(hint, '__name__', hint)}")
+    return value
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON, or not even text
+        raise _damaged(path, error) from error
+    if not isinstance(content, dict):
+        raise _damaged(path, "it holds no object")
+    return content
+
+
+def _damaged(path: Path, why: Exception | str) -> ConfigurationError:
+    reason = f"{why.args[0]} is missing" if isinstance(why, KeyError) else why
+    return ConfigurationError(f"{path} is damaged: {reason}")
 
 
 class Log:
@@ -105,8 +284,77 @@ class Log:
 
 
 def points(log: Path, column: str) -> list[tuple[int, float]]:
-    """The steps at which a log says something of `column`, and what."""
-    with log.open(encoding="utf-8", newline="") as lines:
-        return [
-            (int(row["step"]), float(row[column])) for row in csv.DictReader(lines) if row[column]
-        ]
+    """The steps at which a log says something of `column`, and what.
+
+    A last line that was not written to its end, as in a run that was killed, does not count.
+
+    Raises:
+        ConfigurationError: there is no log, or it is damaged.
+    """
+    try:
+        text = log.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        rows = csv.DictReader(whole.splitlines())
+        return [(int(row["step"]), float(row[column])) for row in rows if row[column]]
+    except FileNotFoundError:
+        raise ConfigurationError(f"{log.parent} holds no {log.name}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(log, error) from error
+
+
+LAST = 0.2
+"""The share of training, its last, over which a run's score is taken."""
+
+
+def score(folder: RunFolder) -> float:
+    """The mean return of the greedy evaluations in the last fifth of a run.
+
+    Unlike the best evaluation it shows whether the agent stayed as good as it had become.
+
+    Raises:
+        ConfigurationError: there is none, or the log is damaged.
+    """
+    evaluations = points(folder.log, "evaluation")
+    if not evaluations:
+        raise ConfigurationError(f"{folder.path} was not evaluated yet: it has too few steps")
+    end = evaluations[-1][0]
+    returns = [value for step, value in evaluations if step > (1 - LAST) * end]
+    return sum(returns) / len(returns)
+
+
+class Interval(NamedTuple):
+    """A mean over seeds, and its 95 % confidence interval by Student's t.
+
+    Of a single seed there is no interval: `half` is NaN.
+    """
+
+    mean: float
+    half: float
+    """Half the interval's width."""
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Interval:
+        array = np.array([*values], dtype=float)
+        n = len(array)
+        if n < 2:
+            return cls(float(array.mean()), math.nan)
+        return cls(float(array.mean()), student_t(n - 1) * float(array.std(ddof=1)) / math.sqrt(n))
+
+    @property
+    def low(self) -> float:
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        return self.mean + self.half
+
+
+_STUDENT_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
+def student_t(degrees: int) -> float:
+    """The 97.5 % quantile of Student's t: tabled to ten degrees of freedom, then expanded."""
+    if degrees <= len(_STUDENT_T):
+        return _STUDENT_T[degrees - 1]
+    terms = (1.95996, 2.37227, 2.82250, 2.55585)  # Abramowitz & Stegun 26.7.5
+    return sum(term * float(degrees) ** -power for power, term in enumerate(terms))
