@@ -26,6 +26,7 @@ from benchmarks.workloads import (
 )
 
 PACKAGES = {"stable_baselines3": "stable-baselines3"}
+NOTES = Path(__file__).parent / "notes.md"
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 
@@ -46,7 +47,7 @@ def main() -> None:
             print(line, flush=True)
     capacity = measure_capacity(options.scale, options.turns)
     page = "\n".join([*_head(), *_tables(results), *_goals(results, capacity)]) + "\n"
-    options.out.write_text(page, encoding="utf-8")
+    options.out.write_text(page + NOTES.read_text(encoding="utf-8"), encoding="utf-8")
     print(f"\nwritten to {options.out}")
 
 
