@@ -30,8 +30,11 @@ $(READY): pyproject.toml constraints.txt
 CARTPOLE := $(BIN)/recollect train dqn --env CartPole-v1 --seed 1 --overwrite
 
 demo: $(READY)
-	$(CARTPOLE) --replay off --run-dir runs/demo/without-replay
-	$(CARTPOLE) --replay on --run-dir runs/demo/with-replay
+	@mkdir -p runs/demo
+	@echo "Training without replay beside it; its progress: runs/demo/without-replay.txt"
+	$(CARTPOLE) --replay off --run-dir runs/demo/without-replay >runs/demo/without-replay.txt & \
+		without=$$!; \
+		$(CARTPOLE) --replay on --run-dir runs/demo/with-replay && wait $$without
 	$(BIN)/recollect compare runs/demo/with-replay runs/demo/without-replay --out runs/demo/replay.png
 	@echo
 	@$(BIN)/recollect eval runs/demo/with-replay

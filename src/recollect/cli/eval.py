@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 
 from recollect.errors import ConfigurationError
@@ -36,6 +37,8 @@ class Evaluate:
         if self.seed is not None and self.seed < 0:
             raise ConfigurationError(f"seed must be 0 or more, got {self.seed}")
         config, network = load(self.path, self.device)
+        # as in training: on a busy machine further threads spend their time waiting
+        torch.set_num_threads(config.threads)
         env = make_env(config.env)
         try:
             seed = Seeds.of(config.seed).test if self.seed is None else self.seed
