@@ -143,6 +143,11 @@ class Steps:
         for ring in self.rings:
             ring.rows.clear()
 
+    def resize(self, size: int) -> None:
+        for ring in self.rings:
+            ring.size = size
+            del ring.rows[:-size]
+
     def find(self, key: int) -> Row | None:
         for stream, ring in enumerate(self.rings):
             for row in ring.rows:

@@ -15,7 +15,16 @@ CORE = [
     for path in sorted(PACKAGE.rglob("*.py"))
     if path.relative_to(PACKAGE).parts[0].removesuffix(".py") not in (*EDGES, "__init__")
 ]
-SHARED = {"recollect.views.stack", "recollect.stores.buffers"}
+SHARED = {
+    "recollect.views.stack",
+    "recollect.stores.buffers",
+    "recollect.samplers.order",
+    "recollect.samplers.heap",
+    "recollect.samplers.sumtree",
+    "recollect.samplers.weights",
+    "recollect.retention.slots",
+}
+"""Structures that several parts of a room are made of, no parts themselves."""
 
 
 def imports(path, everywhere):

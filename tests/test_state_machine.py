@@ -233,6 +233,12 @@ class StepsMachine(RuleBasedStateMachine):
             assert self.expect(stream, step) == number
             self.keys.append(number)
 
+    @rule(size=st.integers(2, 20), spare=st.integers(0, 2))
+    def resize(self, size: int, spare: int) -> None:
+        self.memory.resize(size * self.width + min(spare, self.width - 1))
+        self.oracle.resize(size)
+        assert self.memory.capacity == size * self.width
+
     @rule(naps=st.tuples(st.integers(0, 6), st.integers(0, 6)))
     def look_away(self, naps: tuple[int, int]) -> None:
         """What a reader did not see in between it has to make up for at once."""

@@ -9,16 +9,29 @@ from recollect.errors import (
     ClosedError,
     ConfigurationError,
     EmptyMemoryError,
+    LimiterTimeoutError,
     MissingExtraError,
     PriorityError,
     RecollectError,
     SchemaError,
     StaleError,
 )
+from recollect.limits import ReplayRatio
 from recollect.memory import Memory
+from recollect.mix import Mix, mix
 from recollect.reader import Reader
 from recollect.retention.fifo import Fifo
+from recollect.samplers.highest import HighestPriority
+from recollect.samplers.lowest import LowestPriority
+from recollect.samplers.mixture import Mixture
+from recollect.samplers.newest import Newest
+from recollect.samplers.oldest import Oldest
+from recollect.samplers.prioritized import Prioritized
+from recollect.samplers.ranked import Ranked
+from recollect.samplers.recent import Recent
+from recollect.samplers.shuffled import Shuffled
 from recollect.samplers.uniform import Uniform
+from recollect.samplers.weighted import Weighted
 from recollect.schedules import constant, linear
 from recollect.schema import Field, Schema
 from recollect.stores.ram import Ram
@@ -41,22 +54,36 @@ __all__ = [
     "Example",
     "Field",
     "Fifo",
+    "HighestPriority",
+    "LimiterTimeoutError",
+    "LowestPriority",
     "Memory",
     "MissingExtraError",
+    "Mix",
+    "Mixture",
     "NStep",
+    "Newest",
+    "Oldest",
+    "Prioritized",
     "PriorityError",
     "Ram",
+    "Ranked",
     "Reader",
+    "Recent",
     "RecollectError",
     "Recorder",
+    "ReplayRatio",
     "Schema",
     "SchemaError",
+    "Shuffled",
     "StaleError",
     "Transition",
     "Uniform",
     "VectorRecorder",
+    "Weighted",
     "constant",
     "linear",
+    "mix",
     "record",
 ]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from recollect import trees
+
 if TYPE_CHECKING:
     import torch
 
@@ -100,6 +102,14 @@ def _describe(value: Any) -> str:
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{value.dtype}{list(value.shape)}"
     return repr(value)
+
+
+def nested(trees_by_name: Mapping[str, Any], flat: dict[str, Any]) -> dict[str, Any]:
+    """Arrays by flat name as trees of the same containers."""
+    return {
+        name: nest(trees.rebuild(tree, name, flat.__getitem__))
+        for name, tree in trees_by_name.items()
+    }
 
 
 def nest(tree: Any) -> Any:

@@ -23,6 +23,14 @@ class DrawLimit:
         self._key = np.full(capacity, -1, np.int64)
         self._count = np.zeros(capacity, np.uint32)
 
+    def resize(self, capacity: int, place: NDArray[np.int64]) -> None:
+        """Goes on with so many rows; `place` (old capacity,) is the new slot of each, or -1."""
+        held = np.flatnonzero(place >= 0)
+        key, count = self._key, self._count
+        self._key = np.full(capacity, -1, np.int64)
+        self._count = np.zeros(capacity, np.uint32)
+        self._key[place[held]], self._count[place[held]] = key[held], count[held]
+
     def admit(self, slots: Slots, keys: NDArray[np.int64]) -> tuple[NDArray[np.bool_], Slots]:
         """Counts draws as far as the limit allows.
 

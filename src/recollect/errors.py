@@ -35,6 +35,10 @@ class ClosedError(RecollectError, ValueError):
     """The memory was closed."""
 
 
+class LimiterTimeoutError(RecollectError, TimeoutError):
+    """Adding or sampling waited for the other side for longer than the limiter allows."""
+
+
 class MissingExtraError(RecollectError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 

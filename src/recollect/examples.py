@@ -28,13 +28,14 @@ class Examples:
 
     Attributes:
         added: examples ever offered.
-        version: grows whenever rows are written, dropped or removed.
+        version: grows whenever rows are written, dropped, removed or moved.
         followers: the frontiers that want to know which slots change.
     """
 
     def __init__(
         self, schema: Schema, store: Store, capacity: int, retention: Retention, seed: Any
     ) -> None:
+        retention.open(capacity, schema)
         self.schema = schema
         self.capacity = capacity
         self.added = 0
@@ -45,36 +46,106 @@ class Examples:
         self._rng = np.random.default_rng(seed)
         self._held = 0
         self.followers: weakref.WeakSet[ExampleFrontier] = weakref.WeakSet()
+        self._key = np.zeros(capacity, np.int64)
+        self._moved: dict[int, int] = {}
+        """The slots of keys whose examples had to move to another."""
+        self._latest = 0
+        """No slot that is gone had a later generation; even."""
         self._arrival = np.zeros(capacity, np.int64)
         self._arrivals = 0
-        retention.open(capacity)
+
+    @property
+    def used(self) -> int:
+        """Examples held."""
+        return self._held
 
     def extend(self, rows: Mapping[str, Any], count: int) -> Int64s:
         """Offers B examples; rows are (B, ...). Returns keys (B,), -1 for those not kept."""
-        slots = self._retention.place(count, self._rng)
+        slots = self._retention.place(rows, count, self._rng)
         kept = slots >= 0
-        placed = slots[kept]
-        self._empty(placed[self._filled(placed)])
-        self._store.write(placed, {name: rows[name][kept] for name in self._names}, self._names)
-        self._store.mark[placed] += np.uint32(1)
-        arrival = self.added + np.flatnonzero(kept)
-        self._arrival[placed] = arrival
-        self._arrivals += int(arrival.sum())
-        self._held += len(placed)
-        self.added += count
-        self._changed(placed)
         keys = np.full(count, -1, np.int64)
-        keys[kept] = self.keys(placed)
+        if kept.all():
+            keys = self._put(slots, rows, self.added + np.arange(count))
+        elif kept.any():
+            chosen = {name: rows[name][kept] for name in self._names}
+            keys[kept] = self._put(slots[kept], chosen, self.added + np.flatnonzero(kept))
+        self.added += count
         return keys
+
+    def swap(
+        self, rows: Mapping[str, Any], count: int, probability: float
+    ) -> tuple[dict[str, NDArray[Any]], Int64s]:
+        """Offers B examples one by one, each for another; rows are (B, ...).
+
+        Returns:
+            What each was given for: rows (B, ...) and keys (B,), -1 where it was not taken in.
+        """
+        given = {name: np.array(rows[name]) for name in self._names}
+        keys = np.full(count, -1, np.int64)
+        free = min(self.capacity - self._held, count)
+        if free:
+            self.extend({name: rows[name][:free] for name in self._names}, free)
+        wanted = free + np.flatnonzero(self._rng.random(count - free) < probability)
+        slots = self._rng.integers(self.capacity, size=len(wanted))
+        self.added += count - free
+        for offer, slot in zip(wanted.tolist(), slots, strict=True):
+            place = np.array([slot])
+            (block,) = self._store.read(place)
+            keys[offer] = self._key[slot]
+            for name in self._names:
+                given[name][offer] = block[name][0]
+            one = {name: rows[name][offer : offer + 1] for name in self._names}
+            self._put(place, one, np.array([self.added - count + offer]))
+        return given, keys
 
     def remove(self, slots: Slots) -> None:
         """Empties held slots, all distinct."""
+        self._retention.remove(slots)
         self._empty(slots)
         self._changed(slots)
 
     def clear(self) -> None:
         """Empties every slot. Generations go on, so that no key is used twice."""
         self.remove(self.held())
+
+    def make_fit(self, capacity: int) -> None:
+        """Removes the examples that do not fit into so many slots, as the retention rule says."""
+        surplus = self._held - capacity
+        if surplus > 0:
+            self.remove(self._retention.surplus(surplus, self.held(), self._rng))
+
+    def resize(self, capacity: int) -> Int64s:
+        """Goes on with so many slots, into which what is held must fit.
+
+        Returns:
+            (old capacity,), the new slot of each old one; -1 where no example is.
+        """
+        held, before = self.held(), self._store.mark
+        stays = held < capacity
+        free = np.ones(min(capacity, self.capacity), np.bool_)
+        free[held[stays]] = False
+        target = held.copy()
+        target[~stays] = np.flatnonzero(free)[: int((~stays).sum())]
+        # a slot that comes back, or is new, must not give out a generation for a second time
+        latest = max(self._latest, int(before.max(initial=0)))
+        self._latest = latest + latest % 2
+
+        key, arrival = self._key, self._arrival
+        self._key, self._arrival = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
+        self._key[target], self._arrival[target] = key[held], arrival[held]
+        self._store.resize(capacity, held, target)
+        mark = self._store.mark
+        kept = min(capacity, self.capacity)
+        mark[:kept], mark[kept:] = before[:kept], self._latest
+        mark[target[~stays]] += np.uint32(1)
+        self._moved |= dict(zip(key[held[~stays]].tolist(), target[~stays].tolist(), strict=True))
+
+        place = np.full(self.capacity, -1, np.int64)
+        place[held] = target
+        self._retention.resize(capacity, place, target)
+        self.capacity = capacity
+        self.version += 1
+        return place
 
     def held(self) -> Slots:
         """The slots of all held examples, oldest first."""
@@ -87,15 +158,23 @@ class Examples:
 
     def keys(self, slots: Slots) -> Int64s:
         """The keys of held examples."""
-        return self._store.mark[slots].astype(np.int64) << GENERATION_SHIFT | slots
+        keys: Int64s = self._key[slots]
+        return keys
 
     def find(self, keys: Int64s) -> tuple[Slots, NDArray[np.bool_]]:
         """The slots of these keys, and which of them are still held."""
-        slots, generation = keys & SLOT_MASK, keys >> GENERATION_SHIFT
-        live = (slots < self.capacity) & (generation > 0)
-        slots = np.where(live, slots, 0)
-        live &= (self._store.mark[slots] == generation) & self._filled(slots)
-        return slots, live
+        slots = np.where(keys > 0, keys & SLOT_MASK, 0)
+        if self._moved:
+            slots = np.array(
+                [
+                    self._moved.get(key, slot)
+                    for key, slot in zip(keys.tolist(), slots.tolist(), strict=True)
+                ],
+                np.int64,
+            )
+        inside = slots < self.capacity
+        slots = np.where(inside, slots, 0)
+        return slots, inside & (self._key[slots] == keys) & self._filled(slots)
 
     def read(self, *slots: Slots) -> Sequence[Block]:
         """A block of fields for each array of slots."""
@@ -110,6 +189,22 @@ class Examples:
         age = self.added - 1 - self._arrivals / self._held if self._held else 0.0
         return {"rows": self._held, "steps": self._held, "episodes": 0, "mean_age": age}
 
+    def _put(self, slots: Slots, rows: Mapping[str, Any], arrival: Int64s) -> Int64s:
+        """Writes rows into distinct slots, whatever these held. Returns the new keys."""
+        filled = self._filled(slots)
+        if filled.any():
+            self._empty(slots[filled])
+        self._store.write(slots, rows, self._names)
+        mark = self._store.mark[slots] + np.uint32(1)
+        self._store.mark[slots] = mark
+        keys: Int64s = mark.astype(np.int64) << GENERATION_SHIFT | slots
+        self._key[slots] = keys
+        self._arrival[slots] = arrival
+        self._arrivals += int(arrival.sum())
+        self._held += len(slots)
+        self._changed(slots)
+        return keys
+
     def _changed(self, slots: Slots) -> None:
         self.version += 1
         for follower in self.followers:
@@ -120,6 +215,9 @@ class Examples:
         return filled
 
     def _empty(self, slots: Slots) -> None:
+        if self._moved:
+            for key in self._key[slots].tolist():
+                self._moved.pop(key, None)
         self._store.mark[slots] += np.uint32(1)
         self._arrivals -= int(self._arrival[slots].sum())
         self._held -= len(slots)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect import marks
-from recollect.stores.base import Slots, Store
+from recollect.stores.base import Slots
 from recollect.streams import Int64s, Streams
 from recollect.views.base import Spans, View
 
@@ -25,9 +25,8 @@ from recollect.views.base import Spans, View
 class Frontier:
     """The progress of one reader through all streams."""
 
-    def __init__(self, streams: Streams, store: Store, view: View) -> None:
+    def __init__(self, streams: Streams, view: View) -> None:
         self._streams = streams
-        self._mark = store.mark
         self._slots = streams.slots
         self._view = view
         self._all = np.arange(streams.count)
@@ -55,7 +54,7 @@ class Frontier:
     def _leave(self, head: Int64s, tail: Int64s) -> Slots:
         """Moves `left` to the first row whose own history is whole; what it passes leaves."""
         before = self._left
-        lost = marks.offsets(self._mark[self._slots(self._all, np.minimum(tail, head - 1))])
+        lost = marks.offsets(self._streams.mark[self._slots(self._all, np.minimum(tail, head - 1))])
         # how long the oldest episode is does not matter here: its rows are told apart below
         steps = head - tail + lost
         first, stop, _ = self._view.starts(Spans(steps, lost, steps > 0))
@@ -64,7 +63,7 @@ class Frontier:
         left = np.maximum(before, tail)
         numbers, owner = _ranges(left, np.minimum(reach, head))
         if len(numbers):
-            offset = marks.offsets(self._mark[self._slots(owner, numbers)])
+            offset = marks.offsets(self._streams.mark[self._slots(owner, numbers)])
             of_oldest = numbers - offset == (tail - lost)[owner]
             left += np.bincount(owner[of_oldest], minlength=len(left))
         self._left = left
@@ -74,13 +73,13 @@ class Frontier:
     def _enter(self, head: Int64s, tail: Int64s) -> Slots:
         """Applies the view's rule to the episodes that have new rows."""
         is_open = np.flatnonzero(self._streams.open)
-        open_steps = marks.offsets(self._mark[self._slots(is_open, head[is_open])])
+        open_steps = marks.offsets(self._streams.mark[self._slots(is_open, head[is_open])])
         looked_at = head.copy()
         looked_at[is_open] -= open_steps
 
         # one span for each closing row among the new rows, one for each open episode
         numbers, owner = _ranges(np.maximum(self._seen, tail), looked_at)
-        mark = self._mark[self._slots(owner, numbers)]
+        mark = self._streams.mark[self._slots(owner, numbers)]
         closing = (mark & marks.CLOSING) != 0
         ends = numbers[closing]
         which = np.concatenate((owner[closing], is_open))
@@ -100,7 +99,7 @@ class Frontier:
         # no more of an ended episode will come; of an open one, what is past its last start
         np.maximum.at(self._decided, which, np.where(ended, after + 1, high))
         # what was removed before it could enter stays out
-        stay: Slots = slots[(self._mark[slots] & marks.REMOVED) == 0]
+        stay: Slots = slots[(self._streams.mark[slots] & marks.REMOVED) == 0]
         return stay
 
     def _advance_open_episode(self) -> tuple[Slots, Slots] | None:
@@ -109,7 +108,7 @@ class Frontier:
         This is every step of the usual loop of one environment, one add and one sample. Whole
         numbers do there in a tenth of the time what arrays of length one would.
         """
-        streams, mark, size = self._streams, self._mark, self._streams.size
+        streams, mark, size = self._streams, self._streams.mark, self._streams.size
         head, tail = streams.head.item(0), streams.tail.item(0)
         steps = mark.item(head % size) >> marks.OFFSET_SHIFT
         begin = head - steps

@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect import trees
-from recollect.batch import Batch
+from recollect.arguments import (
+    checked_mask,
+    refuse,
+    rows_given,
+    whole,
+    with_axis,
+    without_dropped,
+)
+from recollect.batch import Batch, nested
+from recollect.candidates import Choice, Score
 from recollect.draws import DrawLimit
 from recollect.episodes import Episodes
 from recollect.errors import ChainBreakWarning, ConfigurationError, SchemaError
 from recollect.examples import Examples
-from recollect.reader import Reader, Shared, checked_keys
+from recollect.limits import ReplayRatio
+from recollect.reader import Reader, checked_keys
 from recollect.retention.base import Retention
 from recollect.retention.fifo import Fifo
 from recollect.samplers.base import Sampler
 from recollect.samplers.uniform import Uniform
-from recollect.schema import Schema, as_numpy
+from recollect.schema import Schema
+from recollect.shared import Shared
 from recollect.stores.base import Store
 from recollect.stores.ram import Ram
 from recollect.streams import Streams
 from recollect.views.base import View
 from recollect.views.example import Example
 from recollect.views.transition import Transition
+
+FIRST_ROWS = 1_024
+"""Of each stream (or of examples) in a memory that grows as needed."""
+
+MOST_EXAMPLES = 2**32
+"""An example's slot takes 32 bits of its key."""
 
 
 class Memory:
@@ -38,7 +55,8 @@ class Memory:
     Args:
         schema: what one row holds; decides whether this is a memory of steps or of examples.
         capacity: rows over all streams, rounded down to a multiple of `streams`. Steps take a row
-            each, and every episode one more for the observation after its last step.
+            each, and every episode one more for the observation after its last step. None: grows
+            as needed, and forgets nothing; see `resize`.
         streams: parallel environments, each a ring of its own; None is one stream whose arrays
             have no stream axis.
         view: what an example looks like. Default: `Transition()`, or `Example()` of examples.
@@ -46,6 +64,8 @@ class Memory:
         retention: which example makes room for the next; streams are rings. Default: `Fifo()`.
         store: where rows live. Default: `Ram()`.
         max_draws: a row leaves once it was replayed so often, by whichever reader.
+        limiter: `ReplayRatio(...)`, which makes `add` or `sample` wait for the other in another
+            thread. Default: nobody waits.
         chain: what to do when a step's obs is not the `next_obs` before it, although the episode
             did not end: "warn" closes that episode as truncated, counts the break, and warns at the
             1st, 10th, 100th; "raise" raises `ChainError` and changes nothing.
@@ -58,7 +78,7 @@ class Memory:
     def __init__(
         self,
         schema: Schema,
-        capacity: int,
+        capacity: int | None,
         *,
         streams: int | None = None,
         view: View | None = None,
@@ -66,14 +86,20 @@ class Memory:
         retention: Retention | None = None,
         store: Store | None = None,
         max_draws: int | None = None,
+        limiter: ReplayRatio | None = None,
         chain: Literal["warn", "raise"] = "warn",
         seed: int | None = None,
     ) -> None:
         if not isinstance(schema, Schema):
             raise ConfigurationError(f"schema: expected a Schema, got {type(schema).__name__}")
-        capacity = _whole("capacity", capacity)
+        self._grows = capacity is None
+        if streams is not None:
+            streams = whole("streams", streams)
+        if capacity is None:
+            capacity = FIRST_ROWS * (streams or 1)
+        capacity = whole("capacity", capacity)
         if max_draws is not None:
-            max_draws = _whole("max_draws", max_draws)
+            max_draws = whole("max_draws", max_draws)
         if chain not in ("warn", "raise"):
             raise ConfigurationError(f'chain: expected "warn" or "raise", got {chain!r}')
         try:
@@ -87,9 +113,11 @@ class Memory:
             raise ConfigurationError(f"retention: expected a Retention, got {retention!r}")
         if not hasattr(store, "open"):
             raise ConfigurationError(f"store: expected a store such as Ram(), got {store!r}")
+        if limiter is not None and not isinstance(limiter, ReplayRatio):
+            raise ConfigurationError(f"limiter: expected a ReplayRatio, got {limiter!r}")
         rows: Streams | Examples
         if schema.kind == "steps":
-            count = 1 if streams is None else _whole("streams", streams)
+            count = streams or 1
             size = capacity // count
             if size < 2:
                 raise ConfigurationError(
@@ -105,15 +133,22 @@ class Memory:
         else:
             if streams is not None:
                 raise ConfigurationError("streams: a memory of examples has no streams")
+            if capacity > MOST_EXAMPLES:
+                raise ConfigurationError(
+                    f"capacity: expected at most {MOST_EXAMPLES} examples, got {capacity}"
+                )
             store.open(schema, capacity)
             rows = Examples(schema, store, capacity, retention, seeds.spawn(1)[0])
         limit = DrawLimit(rows.capacity, max_draws) if max_draws else None
-        self._shared = Shared(rows, store, seeds, limit)
+        if limiter is not None:
+            limiter.open(streams or 1)
+        self._shared = Shared(rows, store, seeds, retention, limit, limiter)
         self._rows = rows
         self._schema = schema
         self._streams = streams
         self._dropped = 0
         self._first = Reader(self._shared, view, sampler if sampler is not None else Uniform())
+        self._shared.first = self._first
 
     @property
     def schema(self) -> Schema:
@@ -144,6 +179,11 @@ class Memory:
     def eligible(self) -> int:
         """How many rows can start an example of the first reader now."""
         return self._first.eligible
+
+    @property
+    def limiter(self) -> ReplayRatio | None:
+        """What makes adding and sampling wait for each other, if anything does."""
+        return self._shared.limiter
 
     def __len__(self) -> int:
         """Steps (or examples) held."""
@@ -182,15 +222,15 @@ class Memory:
         """
         rows = self._rows
         if isinstance(rows, Examples):
-            _refuse("add", "a memory of examples", stream=stream, valid=valid)
+            refuse("add", "a memory of examples", stream=stream, valid=valid)
             flat = self._schema.check(fields)
-            return int(self._keep_examples(rows, _with_axis(flat, self._schema), 1)[0])
+            return int(self._keep_examples(rows, with_axis(flat, self._schema), 1)[0])
         if self._streams is None:
             if stream is not None or valid is not None:
-                _refuse("add", "a memory made with streams=None", stream=stream, valid=valid)
+                refuse("add", "a memory made with streams=None", stream=stream, valid=valid)
             return self._add_one(rows, 0, fields)
         if isinstance(stream, (int, np.integer)) and not isinstance(stream, bool):
-            _refuse("add", "a single stream", valid=valid)
+            refuse("add", "a single stream", valid=valid)
             return self._add_one(rows, self._one_stream(stream), fields)
         return self._add_each(rows, self._many_streams(stream), valid, fields)
 
@@ -211,35 +251,42 @@ class Memory:
             ChainError: as for `add`; nothing was changed.
         """
         rows = self._rows
-        count = _rows_given(fields)
+        count = rows_given(fields)
         if isinstance(rows, Examples):
-            _refuse("extend", "a memory of examples", stream=stream)
+            refuse("extend", "a memory of examples", stream=stream)
             return self._keep_examples(rows, self._schema.check(fields, (count,)), count)
         if self._streams is None:
-            _refuse("extend", "a memory made with streams=None", stream=stream)
+            refuse("extend", "a memory made with streams=None", stream=stream)
             stream = 0
         elif stream is None:
             raise SchemaError(f"extend: stream: expected one of 0 to {self._streams - 1}, got None")
         stream = self._one_stream(stream)
         flat = self._schema.check(fields, (count,))
         keep = self._schema.finite_rows(flat, (count,))
-        with self._shared.lock:
+        with self._writing(count):
             self._shared.check_open()
             before = rows.chain_breaks
             if keep is None:
                 keys = rows.extend(stream, flat, count)
             else:
                 keys = np.full(count, -1, np.int64)
-                keys[keep] = rows.extend(stream, *_without_dropped(flat, keep))
+                keys[keep] = rows.extend(stream, *without_dropped(flat, keep))
                 if not keep[-1]:
                     rows.cut(np.array([stream]))
                 self._dropped += int((~keep).sum())
         self._warn_of_breaks(before)
         return keys
 
-    def sample(self, n: int) -> Batch:
+    def sample(
+        self,
+        n: int,
+        *,
+        candidates: int | None = None,
+        score: Score | None = None,
+        choose: Choice = "proportional",
+    ) -> Batch:
         """n examples from the first reader; see `Reader.sample`."""
-        return self._first.sample(n)
+        return self._first.sample(n, candidates=candidates, score=score, choose=choose)
 
     def update(self, keys: Any, priority: Any = None, **extras: Any) -> int:
         """New priorities, under the first reader, or new extras; see `Reader.update`."""
@@ -279,6 +326,64 @@ class Memory:
             self._shared.check_open()
             return rows.cut(streams)
 
+    def resize(self, capacity: int) -> None:
+        """Goes on with another capacity: rows over all streams, or examples.
+
+        Of steps the oldest are dropped where a smaller memory has no room for them; of examples
+        those that the retention rule would rather lose. Keys, priorities and open episodes stay
+        as they are. Costs O(capacity), and for a moment the room of both; waits for batches that
+        other threads are gathering. A memory made with `capacity=None` goes on growing from here.
+
+        Raises:
+            ConfigurationError: fewer than 2 rows a stream.
+        """
+        capacity = whole("capacity", capacity)
+        if isinstance(self._rows, Streams) and capacity < 2 * self._rows.count:
+            raise ConfigurationError(
+                f"capacity: {self._rows.count} streams need at least {2 * self._rows.count} rows, "
+                f"got {capacity}"
+            )
+        with self._shared.lock:
+            self._shared.check_open()
+            self._shared.resize(capacity)
+
+    def swap(self, *, probability: float = 0.5, **fields: Any) -> Batch:
+        """Gives B examples and takes B, one for each, at once: the image pool of GAN training.
+
+        While there is room an example is stored, and handed back too. In a full memory it takes,
+        with this probability, the place of a random one, which is handed out; else it is handed
+        straight back, and not stored (Shrivastava et al. 2017, section 2.3; Zhu et al. 2017).
+
+        Args:
+            probability: 0 to 1.
+            fields: as for `extend`, (B, ...).
+
+        Returns:
+            The B examples, and `key` (B,): that of the example which was held, -1 where it is the
+            one that was given.
+
+        Raises:
+            SchemaError: as for `extend`; nothing was changed.
+            ConfigurationError: a memory of steps, or with another retention rule than `Fifo`.
+        """
+        rows = self._rows
+        if isinstance(rows, Streams):
+            raise ConfigurationError("swap: steps stay in their episodes; use Schema.examples")
+        if type(self._shared.retention) is not Fifo:
+            raise ConfigurationError(
+                f"swap: it chooses places itself and needs Fifo(), got {self._shared.retention!r}"
+            )
+        if not 0 <= probability <= 1:
+            raise ConfigurationError(f"swap: expected a probability, got {probability!r}")
+        count = rows_given(fields)
+        flat = self._schema.check(fields, (count,))
+        if self._schema.finite_rows(flat, (count,)) is not None:
+            raise SchemaError("swap: expected finite values, got NaN or infinity")
+        with self._writing(count):
+            self._shared.check_open()
+            taken, key = rows.swap(flat, count, probability)
+        return Batch(nested(self._schema.fields, taken) | {"key": key})
+
     def clear(self) -> None:
         """Forgets every row. Keys stay unique, counters and generators go on."""
         with self._shared.lock:
@@ -317,8 +422,12 @@ class Memory:
         reader now, `bytes` allocated for rows, `mean_age` in steps of the row's own stream (in
         examples offered); and since the memory was made: steps `added`, rows `sampled`, keys
         `updated`, `stale_updates`, `chain_breaks`, rows `dropped` for not being finite.
+        With a limiter also the seconds that either side has waited, `add_waited` and
+        `sample_waited`.
         """
         shared = self._shared
+        limiter = shared.limiter
+        waited = {f"{side}_waited": s for side, s in limiter.waited.items()} if limiter else {}
         with shared.lock:
             shared.check_open()
             held = self._rows.stats()
@@ -335,10 +444,13 @@ class Memory:
                 "chain_breaks": getattr(self._rows, "chain_breaks", 0),
                 "dropped": self._dropped,
                 "mean_age": held["mean_age"],
+                **waited,
             }
 
     def close(self) -> None:
         """Ends the memory's use; everything but `close` then raises `ClosedError`."""
+        if self._shared.limiter is not None:
+            self._shared.limiter.close()
         with self._shared.lock:
             self._shared.closed = True
 
@@ -353,12 +465,47 @@ class Memory:
     ) -> None:
         self.close()
 
+    def _writing(self, count: int, longest: int | None = None) -> AbstractContextManager[Any]:
+        """The lock, for adding so many rows; `longest`: at most so many to one stream."""
+        if self._shared.limiter is None and not self._grows:
+            return self._shared.lock
+        return self._admitted(count, count if longest is None else longest)
+
+    @contextmanager
+    def _admitted(self, count: int, longest: int) -> Iterator[None]:
+        """The lock, once the limiter lets us in, and with room for so many rows."""
+        shared = self._shared
+        if shared.limiter is not None:
+            shared.limiter.add(count)
+        try:
+            with shared.lock:
+                if self._grows:
+                    shared.check_open()
+                    self._make_room(longest)
+                yield
+        except BaseException:
+            if shared.limiter is not None:
+                shared.limiter.take_back(added=count)
+            raise
+
+    def _make_room(self, count: int) -> None:
+        """Grows, by doubling, until so many more rows fit into every stream."""
+        rows, streams = self._rows, 1
+        if isinstance(rows, Streams):
+            # each step may end an episode, and the first one break off another
+            count, streams = 2 * count + 2, rows.count
+        size = rows.capacity // streams
+        wanted = size
+        while rows.used + count > wanted:
+            wanted *= 2
+        if wanted > size:
+            self._shared.resize(wanted * streams)
+
     def _add_one(self, rows: Streams, stream: int, fields: dict[str, Any]) -> int:
         flat = self._schema.check(fields)
         dropped = self._schema.finite_rows(flat) is not None
-        shared = self._shared
-        with shared.lock:
-            shared.check_open()
+        with self._writing(1):
+            self._shared.check_open()
             before = rows.chain_breaks
             if dropped:
                 self._dropped += 1
@@ -372,12 +519,12 @@ class Memory:
     def _add_each(
         self, rows: Streams, streams: NDArray[np.int64], valid: Any, fields: dict[str, Any]
     ) -> NDArray[np.int64]:
-        only = None if valid is None else _mask(valid, len(streams))
+        only = None if valid is None else checked_mask(valid, len(streams))
         flat = self._schema.check(fields, (len(streams),), only)
         keys = np.full(len(streams), -1, np.int64)
         chosen = np.arange(len(streams)) if only is None else np.flatnonzero(only)
         keep = self._schema.finite_rows(flat, (len(chosen),))
-        with self._shared.lock:
+        with self._writing(len(chosen), longest=1):
             self._shared.check_open()
             before = rows.chain_breaks
             if keep is not None:
@@ -393,7 +540,7 @@ class Memory:
 
     def _keep_examples(self, rows: Examples, flat: dict[str, Any], count: int) -> NDArray[np.int64]:
         keep = self._schema.finite_rows(flat, (count,))
-        with self._shared.lock:
+        with self._writing(count):
             self._shared.check_open()
             if keep is None:
                 return rows.extend(flat, count)
@@ -432,49 +579,3 @@ class Memory:
                 ChainBreakWarning,
                 stacklevel=4,
             )
-
-
-def _whole(name: str, value: Any) -> int:
-    """A positive whole number, or an error that names it."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ConfigurationError(f"{name}: expected a positive whole number, got {value!r}")
-    return int(value)
-
-
-def _refuse(method: str, kind: str, **arguments: Any) -> None:
-    for name, value in arguments.items():
-        if value is not None:
-            raise SchemaError(f"{method}: {kind} takes no {name}, got {value!r}")
-
-
-def _rows_given(fields: dict[str, Any]) -> int:
-    """How many rows `extend` was given: the length of the first array."""
-    for name, tree in fields.items():
-        for path, value in trees.leaves(tree, name):
-            shape = as_numpy(value, path).shape
-            if not shape:
-                raise SchemaError(f"{path}: expected a leading axis of rows, got a scalar")
-            return int(shape[0])
-    raise SchemaError("extend: expected fields, got none")
-
-
-def _mask(valid: Any, count: int) -> NDArray[np.bool_]:
-    mask = as_numpy(valid, "valid")
-    if mask.dtype != np.bool_ or mask.shape != (count,):
-        raise SchemaError(f"valid: expected bool ({count},), got {mask.dtype} {mask.shape}")
-    return mask
-
-
-def _with_axis(flat: dict[str, Any], schema: Schema) -> dict[str, Any]:
-    return {name: np.asarray(value, schema.flat[name].dtype)[None] for name, value in flat.items()}
-
-
-def _without_dropped(
-    flat: dict[str, Any], keep: NDArray[np.bool_]
-) -> tuple[dict[str, Any], int, bool]:
-    """Rows of a run without those that are dropped, the chain closed before each of them."""
-    before_gap = np.append(~keep[1:], False)
-    terminated, truncated = flat["terminated"], flat["truncated"]
-    flat = {**flat, "truncated": truncated | (before_gap & ~terminated)}
-    rows = {name: value[keep] for name, value in flat.items()}
-    return rows, int(keep.sum()), not keep[0]

@@ -6,9 +6,6 @@ read has been overwritten meanwhile.
 
 from __future__ import annotations
 
-import threading
-import weakref
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -16,19 +13,15 @@ from numpy.typing import NDArray
 
 from recollect import trees
 from recollect.batch import Batch, nest
+from recollect.candidates import Choice, Score, checked, choose_among
 from recollect.draws import DrawLimit
-from recollect.errors import (
-    ClosedError,
-    ConfigurationError,
-    EmptyMemoryError,
-    PriorityError,
-    SchemaError,
-)
-from recollect.examples import ExampleFrontier, Examples
+from recollect.errors import ConfigurationError, EmptyMemoryError, PriorityError, SchemaError
+from recollect.examples import ExampleFrontier
 from recollect.frontier import Frontier
 from recollect.samplers.base import Sampler
-from recollect.schema import Schema, as_numpy
-from recollect.stores.base import Slots, Store
+from recollect.schema import as_numpy
+from recollect.shared import Shared
+from recollect.stores.base import Slots
 from recollect.streams import Streams
 from recollect.views.base import Rows, View
 
@@ -36,36 +29,8 @@ ATTEMPTS = 3
 """How often a batch is gathered without the lock before it is gathered under it."""
 
 
-@dataclass
-class Shared:
-    """What all readers of one memory have in common."""
-
-    rows: Streams | Examples
-    store: Store
-    seeds: np.random.SeedSequence
-    limit: DrawLimit | None = None
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    readers: weakref.WeakSet[Reader] = field(default_factory=weakref.WeakSet)
-    closed: bool = False
-    sampled: int = 0
-    updated: int = 0
-    stale_updates: int = 0
-    rewrites: int = 0
-    """How often stored fields were rewritten in place."""
-
-    @property
-    def schema(self) -> Schema:
-        return self.rows.schema
-
-    def check_open(self) -> None:
-        if self.closed:
-            raise ClosedError("this memory is closed")
-
-    def withdraw(self, slots: Slots) -> None:
-        """Takes held rows (distinct slots) out of every reader, for good."""
-        self.rows.remove(slots)
-        for reader in self.readers:
-            reader.drop(slots)
+MOST_PENDING = 1_000
+"""Priorities of rows yet to enter that are kept before it is looked which rows are still held."""
 
 
 class _Draw(NamedTuple):
@@ -109,6 +74,8 @@ class Reader:
         if "obs" in self._nested and schema.kind == "steps":
             self._nested["next_obs"] = self._nested["obs"]
         self._calls = 0
+        self._pending: dict[int, float] = {}
+        self._pending_limit = MOST_PENDING
         self._member = np.zeros(shared.rows.capacity, np.bool_)
         with shared.lock:
             shared.check_open()
@@ -116,35 +83,79 @@ class Reader:
             self._rng = np.random.default_rng(seed)
             if isinstance(shared.rows, Streams):
                 self._frontier: Frontier | ExampleFrontier
-                self._frontier = Frontier(shared.rows, shared.store, view)
+                self._frontier = Frontier(shared.rows, view)
             else:
                 self._frontier = ExampleFrontier(shared.rows)
             self._seen_version = -1
             shared.readers.add(self)
 
-    def sample(self, n: int) -> Batch:
+    def sample(
+        self,
+        n: int,
+        *,
+        candidates: int | None = None,
+        score: Score | None = None,
+        choose: Choice = "proportional",
+    ) -> Batch:
         """Draws n examples with replacement, (n, ...) each.
 
         With `max_draws` a batch never holds a row more often than it may still be drawn, and the
         last batch may therefore be shorter. Costs O(n), whatever the capacity.
 
+        Args:
+            candidates: draws so many first, and keeps n of them by their score.
+            score: what each candidate is worth: a function of a batch, (m,) numbers.
+            choose: "proportional" to the score, or the n "highest"; see
+                `recollect.candidates.choose_among`, also for `probability` and `weight`.
+
         Raises:
             EmptyMemoryError: no row can start an example now.
-            ConfigurationError: n is no positive whole number.
+            PriorityError: all that is eligible has priority 0; or scores that are no priorities.
+            ConfigurationError: n is no positive whole number, or the candidates are fewer.
+            LimiterTimeoutError: the limiter let nobody sample for too long.
         """
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise ConfigurationError(f"sample: expected a positive whole number, got {n!r}")
+        if candidates is None and score is None:
+            return self._sample(int(n))
+        batch = self._sample(checked(int(n), candidates, score, choose))
+        assert score is not None
+        with self._shared.lock:
+            (rng,) = self._rng.spawn(1)
+        return choose_among(batch, int(n), score, choose, rng)
+
+    def _sample(self, n: int) -> Batch:
+        limiter = self._shared.limiter
+        if limiter is None:
+            return self._draw_and_gather(n)
+        limiter.sample(n)
+        try:
+            return self._draw_and_gather(n)
+        except BaseException:
+            limiter.take_back(sampled=n)
+            raise
+
+    def _draw_and_gather(self, n: int) -> Batch:
         shared = self._shared
         # a limit takes rows out as they are drawn: nobody may overwrite them before the gathering
         for _ in range(ATTEMPTS if shared.limit is None else 0):
             with shared.lock:
-                drawn = self._draw(int(n))
-            fields = self.view.gather(self._rows, drawn.slots, drawn.call, drawn.rng)
+                if shared.moving:
+                    break
+                drawn = self._draw(n)
+                shared.gathering += 1
+            try:
+                fields = self.view.gather(self._rows, drawn.slots, drawn.call, drawn.rng)
+            except BaseException:
+                with shared.lock:
+                    shared.end_gathering()
+                raise
             with shared.lock:
+                shared.end_gathering()
                 if self._is_still_true(drawn):
                     return self._batch(drawn, fields)
         with shared.lock:
-            drawn = self._draw(int(n))
+            drawn = self._draw(n)
             fields = self.view.gather(self._rows, drawn.slots, drawn.call, drawn.rng)
             return self._batch(drawn, fields)
 
@@ -178,8 +189,7 @@ class Reader:
             shared.check_open()
             slots, live = shared.rows.find(wanted)
             if priority is not None:
-                self.advance()
-                self.sampler.update(slots[live], value[live])
+                self._prioritize(wanted, slots, live, value)
             if flat:
                 shared.rewrites += 1
                 rewritten = {name: flat[name][live] for name in flat}
@@ -206,6 +216,8 @@ class Reader:
         if len(entering):
             self._member[entering] = True
             self.sampler.enter(entering)
+            if self._pending:
+                self._settle(entering)
         self._seen_version = version
 
     def drop(self, slots: Slots) -> None:
@@ -214,6 +226,55 @@ class Reader:
         if len(leaving):
             self._member[leaving] = False
             self.sampler.leave(leaving)
+
+    def resize(self, place: NDArray[np.int64]) -> None:
+        """Goes on after rows were moved to `place` (old capacity,). The lock is held."""
+        capacity = self._shared.rows.capacity
+        members = place[np.flatnonzero(self._member)]
+        self._member = np.zeros(capacity, np.bool_)
+        self._member[members] = True
+        self.sampler.resize(capacity, place)
+        self._seen_version = self._shared.rows.version
+
+    def _prioritize(
+        self,
+        keys: NDArray[np.int64],
+        slots: Slots,
+        live: NDArray[np.bool_],
+        priority: NDArray[np.float64],
+    ) -> None:
+        """Passes priorities on, and keeps those of rows that are held but have yet to enter."""
+        retention = self._shared.retention
+        retains = self is self._shared.first and retention.takes_priorities
+        if not self.sampler.takes_priorities and not retains:
+            raise PriorityError(f"update: {self.sampler!r} has no priorities")
+        if self.sampler.takes_priorities:
+            self.advance()
+            member = live & self._member[slots]
+            self.sampler.update(slots[member], priority[member])
+            waiting = live & ~member
+            self._pending.update(
+                zip(keys[waiting].tolist(), priority[waiting].tolist(), strict=True)
+            )
+            if len(self._pending) > self._pending_limit:
+                self._forget_pending()
+        if retains:
+            retention.update(slots[live], priority[live])
+
+    def _settle(self, entering: Slots) -> None:
+        """Gives rows that enter the priorities that they were given before."""
+        keys = self._shared.rows.keys(entering).tolist()
+        known = [place for place, key in enumerate(keys) if key in self._pending]
+        if known:
+            priority = np.array([self._pending.pop(keys[place]) for place in known])
+            self.sampler.update(entering[known], priority)
+
+    def _forget_pending(self) -> None:
+        """Forgets the priorities of rows that are no longer held, so that they do not add up."""
+        keys = np.array(list(self._pending), np.int64)
+        _, live = self._shared.rows.find(keys)
+        self._pending = {key: self._pending[key] for key in keys[live].tolist()}
+        self._pending_limit = 2 * len(self._pending) + MOST_PENDING
 
     def _draw(self, n: int) -> _Draw:
         shared = self._shared
@@ -231,7 +292,7 @@ class Reader:
             key = shared.rows.keys(slots)
         else:
             slots, probability, key = self._draw_limited(n, shared.limit)
-        weight = self.sampler.weight(probability, eligible)
+        weight = self.sampler.weight(probability, eligible, self._calls)
         rng = self._rng.spawn(1)[0] if self.view.random else None
         return _Draw(
             slots,

@@ -48,7 +48,8 @@ class Streams:
         closings: (count,), how many closing rows are held.
         added: steps ever added.
         chain_breaks: steps that did not continue the open episode of their stream.
-        version: grows whenever rows are written, dropped or removed.
+        version: grows whenever rows are written, dropped, removed or moved.
+        mark: (capacity,), the store's, for those who look at many rows.
     """
 
     def __init__(self, schema: Schema, store: Store, size: int, count: int, strict: bool) -> None:
@@ -56,8 +57,8 @@ class Streams:
         self.size = size
         self.count = count
         self.capacity = size * count
+        self.mark = store.mark
         self._store = store
-        self._mark = store.mark
         self._strict = strict
         self.head = np.zeros(count, np.int64)
         self.tail = np.zeros(count, np.int64)
@@ -75,7 +76,7 @@ class Streams:
 
     def append(self, stream: int, row: Mapping[str, Any]) -> int:
         """Adds one step to one stream; `row` is what `Schema.check` returned. Returns its key."""
-        store, mark, size = self._store, self._mark, self.size
+        store, mark, size = self._store, self.mark, self.size
         base = stream * size
         number = self.head.item(stream)
         continues = self.open.item(stream)
@@ -109,7 +110,7 @@ class Streams:
 
     def append_each(self, streams: Int64s, rows: Mapping[str, Any]) -> Int64s:
         """Adds one step to each of M distinct streams; rows are (M, ...). Returns keys (M,)."""
-        store, mark, size = self._store, self._mark, self.size
+        store, mark, size = self._store, self.mark, self.size
         continues = self.open[streams]
         provisional = self.slots(streams, self.head[streams])
         broken = continues & ~store.same(provisional, rows, self._observed)
@@ -152,7 +153,7 @@ class Streams:
         """
         if count == 0:
             return np.zeros(0, np.int64)
-        store, mark, size = self._store, self._mark, self.size
+        store, mark, size = self._store, self.mark, self.size
         terminated, truncated = rows["terminated"], rows["truncated"].copy()
 
         # where the chain breaks inside these rows, the step before ends its episode as truncated
@@ -213,7 +214,7 @@ class Streams:
         """Ends the open episodes of these streams as truncated. Returns how many there were."""
         streams = streams[self.open[streams]]
         slots = self.slots(streams, self.head[streams] - 1)
-        self._mark[slots] |= np.uint32(marks.TRUNCATED)
+        self.mark[slots] |= np.uint32(marks.TRUNCATED)
         self.head[streams] += 1
         self.open[streams] = False
         self.closings[streams] += 1
@@ -222,7 +223,7 @@ class Streams:
 
     def remove(self, slots: Slots) -> None:
         """Marks held steps, which then start no example any more."""
-        self._mark[slots] |= np.uint32(marks.REMOVED)
+        self.mark[slots] |= np.uint32(marks.REMOVED)
         self.version += 1
 
     def clear(self) -> None:
@@ -232,6 +233,40 @@ class Streams:
         self.open[:] = False
         self.closings[:] = 0
         self.version += 1
+
+    @property
+    def used(self) -> int:
+        """Rows in use in the stream that uses most, a provisional one too."""
+        return int((self.head + self.open - self.tail).max())
+
+    def make_fit(self, capacity: int) -> None:
+        """Drops the oldest rows that do not fit into so many, evenly shared."""
+        size = capacity // self.count
+        for stream, tail in enumerate((self.head + self.open - size).tolist()):
+            self._drop_until(stream, tail)
+        self.version += 1
+
+    def resize(self, capacity: int) -> Int64s:
+        """Goes on with rings of another size, into which what is held must fit.
+
+        Returns:
+            (old capacity,), the new slot of each old one; -1 where no row is.
+        """
+        size = capacity // self.count
+        owner = np.repeat(self._all, self.head + self.open - self.tail)
+        numbers = np.concatenate(
+            [
+                np.arange(tail, head)
+                for tail, head in zip(self.tail, self.head + self.open, strict=True)
+            ]
+        )
+        source, target = self.slots(owner, numbers), owner * size + numbers % size
+        self._store.resize(size * self.count, source, target)
+        place = np.full(self.capacity, -1, np.int64)
+        place[source] = target
+        self.size, self.capacity, self.mark = size, size * self.count, self._store.mark
+        self.version += 1
+        return place
 
     def slots(self, streams: NDArray[np.intp], numbers: Int64s) -> Int64s:
         """Where rows lie, by stream and number."""
@@ -255,7 +290,7 @@ class Streams:
         stream = np.where(live, stream, 0)
         live &= (number >= self.tail[stream]) & (number < self.head[stream])
         slots = stream * self.size + number % self.size
-        live &= (self._mark[slots] & (marks.CLOSING | marks.REMOVED)) == 0
+        live &= (self.mark[slots] & (marks.CLOSING | marks.REMOVED)) == 0
         return slots, live
 
     def move(self, slots: Slots, by: int | NDArray[Any]) -> Slots:
@@ -284,7 +319,7 @@ class Streams:
         steps = self.head - self.tail - self.closings
         held = self.head > self.tail
         oldest = self.slots(self._all, self.tail)
-        only_closing = held & ((self._mark[oldest] & marks.CLOSING) != 0)
+        only_closing = held & ((self.mark[oldest] & marks.CLOSING) != 0)
         total = int(steps.sum())
         ages = float((steps * (steps - 1) / 2).sum())
         return {
@@ -307,10 +342,10 @@ class Streams:
             return
         if tail - oldest == 1:
             slot = stream * self.size + oldest % self.size
-            closings = int(self._mark.item(slot) & marks.CLOSING != 0)
+            closings = int(self.mark.item(slot) & marks.CLOSING != 0)
         else:
             slots = stream * self.size + np.arange(oldest, tail) % self.size
-            closings = int(np.count_nonzero(self._mark[slots] & marks.CLOSING))
+            closings = int(np.count_nonzero(self.mark[slots] & marks.CLOSING))
         self.closings[stream] -= closings
         self.tail[stream] = tail
 
@@ -320,7 +355,7 @@ class Streams:
         distance = tails - oldest
         for step in range(int(distance.max(initial=0))):
             slots = self.slots(streams, oldest + step)
-            closing = (self._mark[slots] & marks.CLOSING) != 0
+            closing = (self.mark[slots] & marks.CLOSING) != 0
             self.closings[streams] -= closing & (step < distance)
         self.tail[streams] = np.maximum(oldest, tails)
 

@@ -17,7 +17,13 @@ class Sampler(ABC):
 
     The reader that owns it calls `open` once, then `enter` and `leave` as rows become eligible and
     cease to be. Slots within one call are distinct; what enters is not a member, what leaves is.
+    Nothing but `open` and `resize` may cost O(capacity).
     """
+
+    @property
+    def takes_priorities(self) -> bool:
+        """Whether `update` is for this sampler."""
+        return type(self).update is not Sampler.update
 
     @abstractmethod
     def open(self, capacity: int) -> None:
@@ -29,27 +35,48 @@ class Sampler(ABC):
 
     @abstractmethod
     def enter(self, slots: Slots) -> None:
-        """(M,) new members."""
+        """(M,) new members, oldest first."""
 
     @abstractmethod
     def leave(self, slots: Slots) -> None:
         """(M,) members that are no longer."""
 
     def update(self, slots: Slots, priority: NDArray[np.float64]) -> None:
-        """(M,) members get new priorities; of duplicates the last counts."""
+        """(M,) members get new priorities, finite and not negative; of duplicates the last counts.
+
+        Raises:
+            PriorityError: a priority that this sampler cannot use; nothing is changed.
+        """
         raise PriorityError(f"update: {type(self).__name__} has no priorities")
 
     @abstractmethod
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Slots, NDArray[np.float64]]:
-        """Slots (n,) and the probability (n,) with which each was drawn. There are members."""
+        """Slots (n,) and the probability (n,) with which each was drawn. There are members.
+
+        Where the order is fixed, so that nothing is left to chance, the probability is NaN.
+        """
 
     @abstractmethod
     def probability(self, slots: Slots) -> NDArray[np.float64]:
         """(M,), of members that another sampler drew."""
 
-    def weight(self, probability: NDArray[np.float64], eligible: int) -> NDArray[np.float32]:
-        """Importance weights (n,) of drawn rows among so many eligible; 1 corrects nothing."""
+    def weight(
+        self, probability: NDArray[np.float64], eligible: int, call: int
+    ) -> NDArray[np.float32]:
+        """Importance weights (n,) of drawn rows among so many eligible; 1 corrects nothing.
+
+        Args:
+            call: how many sample calls the reader made before, for settings that are schedules.
+        """
         return np.ones(len(probability), np.float32)
+
+    @abstractmethod
+    def resize(self, capacity: int, place: NDArray[np.int64]) -> None:
+        """Goes on with slots 0 to capacity - 1, all else as it was. Costs O(capacity).
+
+        Args:
+            place: (old capacity,), the new slot of each old one; what has none (-1) is no member.
+        """
 
     @abstractmethod
     def state(self) -> dict[str, NDArray[Any]]:

@@ -62,5 +62,12 @@ class Uniform(Sampler):
     def probability(self, slots: Slots) -> NDArray[np.float64]:
         return np.full(len(slots), 1.0 / self._count)
 
+    def resize(self, capacity: int, place: NDArray[np.int64]) -> None:
+        slots = place[self._members[: self._count]]
+        self._members = np.zeros(0, np.int32)
+        self._count = 0
+        self.open(capacity)
+        self.enter(slots)
+
     def state(self) -> dict[str, NDArray[Any]]:
         return {"members": self._members[: self._count].copy()}

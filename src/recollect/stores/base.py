@@ -39,6 +39,12 @@ class Store(Protocol):
         """Makes room for so many rows. A store belongs to one memory and is opened once."""
         ...
 
+    def resize(self, capacity: int, source: Slots, target: Slots) -> None:
+        """Room for so many rows. Rows `source` (M,), marks too, stand in `target` (M,) then; all
+        others are as in a new store. Costs O(capacity), and for a moment the room of both.
+        """
+        ...
+
     def write(
         self, slots: int | Slots, values: Mapping[str, Any], names: Mapping[str, str]
     ) -> None:

@@ -35,11 +35,21 @@ class Ram:
     def open(self, schema: Schema, capacity: int) -> None:
         if self._columns:
             raise ConfigurationError("store: this Ram() already belongs to a memory; make another")
+        self._schema = schema
+        self._allocate(capacity)
+
+    def resize(self, capacity: int, source: Slots, target: Slots) -> None:
+        before = self._arrays
+        self._allocate(capacity)
+        for old, new in zip(before, self._arrays, strict=True):
+            new[target] = old[source]
+
+    def _allocate(self, capacity: int) -> None:
         narrow: list[Any] = [("mark", np.uint32)]
         packed: list[Any] = []
         columns: dict[str, NDArray[Any]] = {}
-        for name, field in schema.flat.items():
-            if schema.kind == "steps" and name == "reward":
+        for name, field in self._schema.flat.items():
+            if self._schema.kind == "steps" and name == "reward":
                 narrow.insert(0, (name, field.dtype, field.shape))
             elif field.nbytes < LARGE:
                 packed.append((name, field.dtype, field.shape))
@@ -61,8 +71,12 @@ class Ram:
 
     @property
     def nbytes(self) -> int:
-        packed = self._packed.nbytes if self._packed is not None else 0
-        return self._narrow.nbytes + packed + sum(large.nbytes for large in self._large.values())
+        return sum(array.nbytes for array in self._arrays)
+
+    @property
+    def _arrays(self) -> list[NDArray[Any]]:
+        packed = [self._packed] if self._packed is not None else []
+        return [self._narrow, *packed, *self._large.values()]
 
     def write(
         self, slots: int | Slots, values: Mapping[str, Any], names: Mapping[str, str]

@@ -1,0 +1,256 @@
+"""`PriorityQueue`: members in the order of their priorities, ties by age.
+
+A heap gives its first member at once; the n first are found, without taking any out, by a walk that
+goes on to the best of the members whose parent it has visited. The loops are compiled by Numba;
+this module therefore is imported when a sampler that needs it is opened.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.compiled import compiled
+from recollect.stores.base import Slots
+
+Floats = NDArray[np.float64]
+
+
+class Heap:
+    """Members by key, the smallest first, equal ones by age. 24 bytes a row of capacity.
+
+    A binary heap of slots, and the place of each slot in it. O(log N) an entry, exit and change.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        index = np.int32 if capacity < 2**31 else np.int64
+        self._heap: NDArray[Any] = np.zeros(capacity, index)
+        self._place: NDArray[Any] = np.zeros(capacity, index)
+        self._key = np.zeros(capacity, np.float64)
+        self._age = np.zeros(capacity, np.int64)
+        self._count = 0
+        self._entered = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def enter(self, slots: Slots, keys: Floats) -> None:
+        """New members, oldest first."""
+        _push(
+            self._heap, self._place, self._key, self._age, self._count, self._entered, slots, keys
+        )
+        self._count += len(slots)
+        self._entered += len(slots)
+
+    def leave(self, slots: Slots) -> None:
+        _take_out(self._heap, self._place, self._key, self._age, self._count, slots)
+        self._count -= len(slots)
+
+    def change(self, slots: Slots, keys: Floats) -> None:
+        """New keys of members; of duplicates the last counts."""
+        _change(self._heap, self._place, self._key, self._age, self._count, slots, keys)
+
+    def smallest(self) -> float:
+        """The smallest key. There are members."""
+        return float(self._key[self._heap[0]])
+
+    def first(self, n: int) -> Slots:
+        """(n,) the first members in order, and round again. O(n log n). There are members."""
+        found = _first(self._heap, self._key, self._age, self._count, min(n, self._count))
+        return found if n <= self._count else np.resize(found, n)
+
+    def at(self, places: NDArray[Any]) -> Slots:
+        """The members at these places of the heap, 0 to N - 1."""
+        slots: Slots = self._heap[places].astype(np.int64)
+        return slots
+
+    def places(self, slots: Slots) -> NDArray[Any]:
+        """The places of these members in the heap."""
+        return self._place[slots]
+
+    def sort(self) -> None:
+        """Puts all members in order, which is a heap too. O(N log N)."""
+        heap = self._heap[: self._count]
+        heap[:] = heap[np.lexsort((self._age[heap], self._key[heap]))]
+        self._place[heap] = np.arange(self._count)
+
+    def copy_into(self, other: Heap, place: NDArray[np.int64]) -> None:
+        """The same heap in an empty one, each member in another slot."""
+        slots = self._heap[: self._count]
+        moved = place[slots]
+        other._heap[: self._count] = moved
+        other._place[moved] = np.arange(self._count)
+        other._key[moved], other._age[moved] = self._key[slots], self._age[slots]
+        other._count, other._entered = self._count, self._entered
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Members (N,) in the order of their places, with keys and ages."""
+        slots = self._heap[: self._count].astype(np.int64)
+        return {"members": slots, "key": self._key[slots], "age": self._age[slots]}
+
+    def by_age(self) -> tuple[Slots, Floats]:
+        """(N,) the members, oldest first, and their keys. O(N log N)."""
+        slots = self._heap[: self._count].astype(np.int64)
+        slots = slots[np.argsort(self._age[slots])]
+        return slots, self._key[slots]
+
+
+class PriorityQueue:
+    """Members by priority, highest (or lowest) first, equal ones by age.
+
+    New members enter at the largest live priority, 1.0 where there is none or it is 0, or at a
+    given number. Where the lowest comes first, a second heap knows the largest.
+    """
+
+    def __init__(self, capacity: int, initial: float | None, highest_first: bool) -> None:
+        self._initial = initial
+        self._sign = -1.0 if highest_first else 1.0
+        self._queue = Heap(capacity)
+        self._largest_first = Heap(capacity) if initial is None and not highest_first else None
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def enter(self, slots: Slots) -> None:
+        self._enter(slots, np.full(len(slots), self._entry_priority()))
+
+    def leave(self, slots: Slots) -> None:
+        self._queue.leave(slots)
+        if self._largest_first is not None:
+            self._largest_first.leave(slots)
+
+    def update(self, slots: Slots, priority: Floats) -> None:
+        self._queue.change(slots, self._sign * priority)
+        if self._largest_first is not None:
+            self._largest_first.change(slots, -priority)
+
+    def first(self, n: int) -> Slots:
+        """(n,) as `Heap.first`."""
+        return self._queue.first(n)
+
+    def by_age(self) -> tuple[Slots, Floats]:
+        """(N,) the members, oldest first, and their priorities."""
+        slots, keys = self._queue.by_age()
+        return slots, self._sign * keys
+
+    def resized(self, capacity: int, place: NDArray[np.int64]) -> PriorityQueue:
+        """The same members in their new places."""
+        slots, priority = self.by_age()
+        queue = PriorityQueue(capacity, self._initial, self._sign < 0)
+        queue._enter(place[slots], priority)
+        return queue
+
+    def _enter(self, slots: Slots, priority: Floats) -> None:
+        self._queue.enter(slots, self._sign * priority)
+        if self._largest_first is not None:
+            self._largest_first.enter(slots, -priority)
+
+    def _entry_priority(self) -> float:
+        if self._initial is not None:
+            return self._initial
+        by_largest = self._queue if self._largest_first is None else self._largest_first
+        largest = -by_largest.smallest() if len(by_largest) else 0.0
+        return largest if largest > 0 else 1.0
+
+
+@compiled
+def _is_before(key: Floats, age: NDArray[np.int64], one: int, other: int) -> bool:
+    return bool(key[one] < key[other] or (key[one] == key[other] and age[one] < age[other]))
+
+
+@compiled
+def _settle(
+    heap: NDArray[Any],
+    place: NDArray[Any],
+    key: Floats,
+    age: NDArray[np.int64],
+    count: int,
+    slot: int,
+    at: int,
+) -> None:
+    """Puts a slot at this place of the heap, or as far up or down from it as its key demands."""
+    while at > 0:
+        parent = (at - 1) // 2
+        if not _is_before(key, age, slot, heap[parent]):
+            break
+        heap[at] = heap[parent]
+        place[heap[at]] = at
+        at = parent
+    while True:
+        child = 2 * at + 1
+        if child >= count:
+            break
+        if child + 1 < count and _is_before(key, age, heap[child + 1], heap[child]):
+            child += 1
+        if not _is_before(key, age, heap[child], slot):
+            break
+        heap[at] = heap[child]
+        place[heap[at]] = at
+        at = child
+    heap[at] = slot
+    place[slot] = at
+
+
+@compiled
+def _push(
+    heap: NDArray[Any],
+    place: NDArray[Any],
+    key: Floats,
+    age: NDArray[np.int64],
+    count: int,
+    entered: int,
+    slots: Slots,
+    keys: Floats,
+) -> None:
+    for i in range(len(slots)):
+        slot = slots[i]
+        key[slot] = keys[i]
+        age[slot] = entered + i
+        _settle(heap, place, key, age, count + i + 1, slot, count + i)
+
+
+@compiled
+def _take_out(
+    heap: NDArray[Any],
+    place: NDArray[Any],
+    key: Floats,
+    age: NDArray[np.int64],
+    count: int,
+    slots: Slots,
+) -> None:
+    for slot in slots:
+        count -= 1
+        last = heap[count]
+        if last != slot:
+            _settle(heap, place, key, age, count, last, place[slot])
+
+
+@compiled
+def _change(
+    heap: NDArray[Any],
+    place: NDArray[Any],
+    key: Floats,
+    age: NDArray[np.int64],
+    count: int,
+    slots: Slots,
+    keys: Floats,
+) -> None:
+    for i in range(len(slots)):
+        key[slots[i]] = keys[i]
+        _settle(heap, place, key, age, count, slots[i], place[slots[i]])
+
+
+@compiled
+def _first(heap: NDArray[Any], key: Floats, age: NDArray[np.int64], count: int, n: int) -> Slots:
+    found = np.empty(n, np.int64)
+    waiting = [(key[heap[0]], age[heap[0]], 0)]
+    for i in range(n):
+        _, _, at = heappop(waiting)
+        found[i] = heap[at]
+        for child in range(2 * at + 1, min(2 * at + 3, count)):
+            slot = heap[child]
+            heappush(waiting, (key[slot], age[slot], child))
+    return found
