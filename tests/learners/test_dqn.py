@@ -164,7 +164,7 @@ class Line(torch.nn.Module):
 @pytest.mark.parametrize(("action", "slope"), [(0, 4.25), (1, 1.0)])
 # of the target's values of the next state, -3 and 6, its own best, or that of the network's best
 @pytest.mark.parametrize(("double", "future"), [(False, 6), (True, -3)])
-def test_td_loss_by_hand(terminated, truncated, ends, action, slope, double, future):
+def test_td_error_and_loss_by_hand(terminated, truncated, ends, action, slope, double, future):
     goal = 1.5 if ends else 1.5 + 0.5 * future
     schema = rc.Schema.steps(obs=rc.Field((1,), np.float32), action=rc.Field((), np.int64))
     memory = rc.Memory(schema, 10, view=rc.Transition(gamma=0.5), seed=0)
@@ -177,10 +177,13 @@ def test_td_loss_by_hand(terminated, truncated, ends, action, slope, double, fut
         truncated=truncated,
     )
     network, target = Line(4.25, 1.0), Line(-1.0, 2.0)
-    loss = dqn.td_loss(network, target, memory.sample(4).torch(), double=double)
+    errors = dqn.td_error(network, target, memory.sample(4).torch(), double=double)
+    assert errors.tolist() == pytest.approx([slope - goal] * 4)
     error = abs(slope - goal)
     huber = 0.5 * error**2 if error <= 1 else error - 0.5
+    loss = dqn.weighted_huber(errors, torch.tensor([1.0, 1.0, 1.5, 0.5]))
     assert loss.item() == pytest.approx(huber)
+    assert dqn.weighted_huber(errors, torch.full((4,), 0.5)).item() == pytest.approx(huber / 2)
 
     loss.backward()
     slopes = network.slopes.grad.flatten()
@@ -237,44 +240,62 @@ def test_side_by_side_environments_report_each_episode():
 
 @pytest.mark.parametrize(("envs", "n"), [(1, 1), (1, 3), (4, 1), (4, 3)])
 def test_without_replay_only_the_newest_steps_are_seen(monkeypatch, envs, n):
-    sample, newest, sizes = rc.Memory.sample, {}, []
+    sample, sizes = rc.Memory.sample, []
+    window = max(envs, 8)
 
     def spy(self, size):
         batch = sample(self, size)
-        for key in batch.key.tolist():
-            stream = key >> 40
-            newest[stream] = max(newest.get(stream, 0), key)
-        ages = [newest[key >> 40] - key for key in batch.key.tolist()]
-        assert max(ages) <= 32 // envs + 1
+        stream, number = batch.key >> 40, batch.key & (1 << 40) - 1
+        # steps wait for their n successors, and enter together where an episode ends
+        assert (number >= self._rows.head[stream] - window // envs - 2 * n - 1).all()
         sizes.append(len(set(batch.key.tolist())))
         return batch
 
-    config = replace(SMALL, steps=400, replay="off", envs=envs, n_step=n)
+    config = replace(SMALL, steps=400, replay="off", envs=envs, n_step=n, train_every=8)
     monkeypatch.setattr(rc.Memory, "sample", spy)
-    reports: list[dqn.Progress] = []
-    dqn.train(config, reports.append)
-    assert max(sizes) <= 32
-    assert max(report.rows for report in reports) <= 32 + envs * (n + 1)
-
-    monkeypatch.undo()
-    with_replay: list[dqn.Progress] = []
-    dqn.train(replace(config, replay="on"), with_replay.append)
-    assert with_replay[-1].updates == reports[-1].updates
+    dqn.train(config)
+    assert max(sizes) == window
 
 
 @pytest.mark.parametrize("target", ["on", "off"])
 @pytest.mark.parametrize("double", ["on", "off"])
 def test_without_target_network_the_network_is_its_own(monkeypatch, target, double):
-    loss, seen = dqn.td_loss, set()
+    error, seen = dqn.td_error, set()
 
     def spy(network, goal, batch, twice):
         seen.add((network is goal, twice))
-        return loss(network, goal, batch, twice)
+        return error(network, goal, batch, twice)
 
-    monkeypatch.setattr(dqn, "td_loss", spy)
+    monkeypatch.setattr(dqn, "td_error", spy)
     dqn.train(replace(SMALL, steps=300, target=target, double=double))
     # choosing by the network and by the target is then the same
     assert seen == {(target == "off", target == "on" and double == "on")}
+
+
+def test_prioritized_replay_gives_each_drawn_row_its_error(monkeypatch):
+    update, sample, batches, given = rc.Memory.update, rc.Memory.sample, [], []
+
+    def drawing(self, n):
+        batches.append(sample(self, n))
+        return batches[-1]
+
+    def updating(self, keys, priority=None):
+        given.append((keys, priority))
+        return update(self, keys, priority)
+
+    monkeypatch.setattr(rc.Memory, "sample", drawing)
+    monkeypatch.setattr(rc.Memory, "update", updating)
+    dqn.train(replace(SMALL, steps=600, prioritized="on", beta=0.3))
+    assert len(given) == len(batches) > 300
+    for batch, (keys, priority) in zip(batches, given, strict=True):
+        np.testing.assert_array_equal(keys, batch.key)
+        assert priority.shape == (32,)
+    assert len({float(p) for p in batches[-1].probability}) > 5
+    # beta reaches 1 with the last update, whose weights then correct all of the bias
+    last = batches[-1]
+    np.testing.assert_allclose(last.weight, last.probability.min() / last.probability, rtol=0.02)
+    with pytest.raises(rc.ConfigurationError, match="prioritized needs replay"):
+        replace(SMALL, prioritized="on", replay="off")
 
 
 def test_progress_is_reported_within_endless_episodes(monkeypatch):

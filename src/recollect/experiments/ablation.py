@@ -34,6 +34,9 @@ from recollect.learners.environments import make_env
 from recollect.learners.presets import preset
 from recollect.learners.runs import LAST, Interval, Log, RunFolder, points, score
 
+EVALUATIONS = 20
+"""Greedy evaluations of a run whose number of steps was given, evenly over its training."""
+
 EPISODES = 100
 """Of the evaluation at the end of a run, as in `recollect train`; no part of the score."""
 
@@ -104,8 +107,10 @@ class Ablation:
         """Of one run: the preset of the environment, but for the two switches."""
         numbers = self.steps * len(self.envs) if len(self.steps) == 1 else self.steps
         given = dict(zip(self.envs, numbers, strict=False))
-        steps = {"steps": given[env]} if given else {}
-        return preset(env, replay=arm.replay, target=arm.target, seed=seed, **steps)
+        options: dict[str, int] = {}
+        if given:
+            options = {"steps": given[env], "eval_every": max(given[env] // EVALUATIONS, 1)}
+        return preset(env, replay=arm.replay, target=arm.target, seed=seed, **options)
 
     def folder(self, env: str, arm: Arm, seed: int) -> RunFolder:
         return RunFolder(self.out / re.sub(r"[^\w.-]+", "-", env) / f"{arm.folder}-seed{seed}")

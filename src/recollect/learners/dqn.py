@@ -12,7 +12,8 @@ target network, a copy that lags behind, holds the goal still while the network 
 
 What others have added since are options: which network finds the best next action (*double*, van
 Hasselt et al., 2016), a head that tells a state's value from the advantages of its actions
-(*dueling*, Wang et al., 2016), and rewards summed over several steps (*n-step*).
+(*dueling*, Wang et al., 2016), rewards summed over several steps (*n-step*), and replaying most
+what was predicted worst (*prioritized*, Schaul et al., 2016).
 
 What is missing below is what the memory does: `rc.record` adds each step, and the view makes
 transitions of them. It sums n rewards, stacks frames that are stored once, and gives a `discount`
@@ -39,10 +40,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 import recollect as rc
+from recollect import priorities
 from recollect.errors import ConfigurationError
 from recollect.learners.environments import Env, make_envs, stacked
 from recollect.learners.environments import make_env as make_env
 from recollect.learners.networks import QNetwork
+from recollect.samplers.base import Sampler
 
 Switch = Literal["on", "off"]
 
@@ -63,7 +66,7 @@ class DQNConfig:
     """Environments that are played side by side."""
     seed: int = 1
     """Decides everything: first weights, environment, exploration, replay, evaluation."""
-    steps: int = 60_000
+    steps: int = 40_000
     """Steps in all environments together."""
     device: str = "cpu"
     """Where the network lives: cpu, cuda, cuda:1, mps. The CPU is fastest for small networks."""
@@ -76,7 +79,7 @@ class DQNConfig:
     """The network chooses the best next action, and the target network says what it is worth."""
     dueling: Switch = "off"
     """Two heads: what a state is worth, and by how much each action is better than the others."""
-    n_step: int = 1
+    n_step: int = 5
     """Rewards that are summed before the value of a next state is asked for."""
     n_step_end: int | None = None
     """What n-step becomes in the course of training; it stays as it is unless given."""
@@ -84,7 +87,7 @@ class DQNConfig:
     """Gradient steps over which n-step moves to n-step-end."""
     gamma: float = 0.99
     """Discount: what a reward one step later is worth now."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     """Step size of Adam."""
     adam_epsilon: float = 1e-8
     """Adam's epsilon; a larger one calms the steps of weights with small gradients."""
@@ -92,27 +95,33 @@ class DQNConfig:
     """A longer gradient is scaled down to this norm."""
 
     replay: Switch = "on"
-    """Off: as many gradient steps, but only the newest batch-size steps are remembered."""
+    """Off: as many gradient steps, but only on the steps taken since the round before."""
+    prioritized: Switch = "off"
+    """Steps are replayed the more often the larger their TD error was when they were last."""
+    alpha: float = 0.6
+    """Of prioritized replay: how much the error matters, from 0 (not at all) up."""
+    beta: float = 0.4
+    """Of prioritized replay: how much of its bias is corrected at first, rising to all of it."""
     target: Switch = "on"
     """Off: no target network; the network, as it is now, says what next states are worth."""
     capacity: int = 100_000
     """Rows in memory; the oldest make room for the newest."""
-    batch_size: int = 128
+    batch_size: int = 64
     """Transitions in a gradient step."""
     warmup: int = 1_000
     """Random steps before training begins."""
-    train_every: int = 128
+    train_every: int = 1
     """Steps between two rounds of training."""
-    gradient_steps: int = 64
+    gradient_steps: int = 1
     """Gradient steps in a round of training."""
-    target_every: int = 64
+    target_every: int = 250
     """Gradient steps after which the target network becomes a copy of the network again."""
 
     epsilon_start: float = 1.0
     """Share of random actions at first."""
-    epsilon_end: float = 0.04
+    epsilon_end: float = 0.05
     """Share of random actions in the end."""
-    epsilon_steps: int = 8_000
+    epsilon_steps: int = 10_000
     """Steps over which the one falls, evenly, to the other."""
 
     eval_every: int = 2_000
@@ -128,20 +137,22 @@ class DQNConfig:
                     continue
                 if not all(map(fits, value if isinstance(value, tuple) else (value,))):
                     raise ConfigurationError(f"{name} must be {what}, got {value}")
+        if self.prioritized == "on" and self.replay == "off":
+            raise ConfigurationError("prioritized needs replay: it cannot be on where that is off")
 
     @property
     def most_steps(self) -> int:
         """The largest n of n-step."""
         return max(self.n_step, self.n_step_end or 1)
 
-    def rows(self, stack: int | None) -> int:
-        """Of the memory: `capacity`, or without replay what the newest batch needs."""
-        if self.replay == "on":
-            return self.capacity
-        # each environment's share of the batch, before it the frames that its first observation
-        # stacks, and after it the rows whose n successors are still to come
-        share = math.ceil(self.batch_size / self.envs)
-        return self.envs * ((stack or 1) - 1 + share + self.most_steps)
+    def sampler(self) -> Sampler:
+        """What decides which steps are trained on: all alike, the surprising, or the newest."""
+        if self.replay == "off":
+            return rc.Recent(window=max(self.train_every, self.envs))
+        if self.prioritized == "off":
+            return rc.Uniform()
+        updates = max(self.steps - self.warmup, 1) * self.gradient_steps // self.train_every
+        return rc.Prioritized(self.alpha, rc.linear(self.beta, 1.0, over=max(updates, 1)))
 
 
 _COUNTS = """envs steps threads hidden n_step n_step_end n_step_over batch_size train_every
@@ -151,7 +162,8 @@ _LIMITS: list[tuple[str, str, Callable[[Any], bool]]] = [
     ("capacity", "at least 2", lambda value: value >= 2),
     ("seed warmup", "0 or more", lambda value: value >= 0),
     ("learning_rate adam_epsilon max_grad_norm", "more than 0", lambda v: 0 < v < math.inf),
-    ("gamma epsilon_start epsilon_end", "between 0 and 1", lambda value: 0 <= value <= 1),
+    ("alpha", "0 or more", lambda value: 0 <= value < math.inf),
+    ("beta gamma epsilon_start epsilon_end", "between 0 and 1", lambda value: 0 <= value <= 1),
 ]
 
 
@@ -228,10 +240,10 @@ def make_network(config: DQNConfig, env: Env) -> QNetwork:
     return QNetwork(env, config.hidden, config.dueling == "on")
 
 
-def td_loss(
+def td_error(
     network: nn.Module, target: nn.Module, batch: rc.Batch, double: bool = False
 ) -> torch.Tensor:
-    """The Huber loss of `network(obs)[action]` against the target.
+    """(B,), how far `network(obs)[action]` is above the target.
 
         target = reward + discount * target(next_obs)[best next action]
 
@@ -243,7 +255,14 @@ def td_loss(
         best = (network(batch.next_obs) if double else values).argmax(dim=1, keepdim=True)
         goal = batch.reward + batch.discount * values.gather(1, best).squeeze(1)
     value = network(batch.obs).gather(1, batch.action.long().unsqueeze(1)).squeeze(1)
-    return nn.functional.huber_loss(value, goal)
+    error: torch.Tensor = value - goal
+    return error
+
+
+def weighted_huber(error: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The mean Huber loss of errors (B,), each with its importance weight (B,)."""
+    loss = nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none")
+    return (weight * loss).mean()
 
 
 @torch.no_grad()
@@ -296,9 +315,10 @@ def train(config: DQNConfig, report: Callable[[Progress], None] = lambda progres
         n = rc.linear(config.n_step, config.n_step_end, over=config.n_step_over)
     memory = rc.Memory(
         rc.Schema.from_env(envs, stack=stack),
-        config.rows(stack),
+        config.capacity,
         streams=config.envs,
         view=rc.NStep(n, gamma=config.gamma, stack=stack),
+        sampler=config.sampler(),
         seed=seeds.memory,
     )
     envs = rc.record(envs, memory)
@@ -357,12 +377,15 @@ def train(config: DQNConfig, report: Callable[[Progress], None] = lambda progres
             rounds = passed(config.train_every) if step > warmup else 0
             for _ in range(rounds * config.gradient_steps):
                 batch = memory.sample(config.batch_size).torch(device)
-                error = td_loss(network, target, batch, double)
+                error = td_error(network, target, batch, double)
+                batch_loss = weighted_huber(error, batch.weight)
                 optimizer.zero_grad()
-                torch.autograd.backward(error)
+                torch.autograd.backward(batch_loss)
                 nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
                 optimizer.step()
-                losses.append(error.detach())
+                losses.append(batch_loss.detach())
+                if memory.sampler.takes_priorities:
+                    memory.update(batch.key, priority=priorities.td_error(error))
                 updates += 1
                 if target is not network and updates % config.target_every == 0:
                     target.load_state_dict(network.state_dict())

@@ -17,18 +17,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     "CartPole-*": {},
     "Acrobot-*": {
         "steps": 60_000,
-        "epsilon_steps": 10_000,
         "eval_every": 5_000,
     },
     # as in Young & Tian (2019), with Adam in place of RMSProp; they train for 5 million steps
     "MinAtar/*": {
         "steps": 1_000_000,
         "hidden": (128,),
+        "n_step": 1,
         "learning_rate": 2.5e-4,
         "batch_size": 32,
         "warmup": 5_000,
-        "train_every": 1,
-        "gradient_steps": 1,
         "target_every": 1_000,
         "epsilon_end": 0.1,
         "epsilon_steps": 100_000,
@@ -39,13 +37,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "ALE/*": {
         "steps": 10_000_000,
         "hidden": (512,),
+        "n_step": 1,
         "learning_rate": 6.25e-5,
         "adam_epsilon": 1.5e-4,
         "capacity": 1_000_000,
         "batch_size": 32,
         "warmup": 20_000,
         "train_every": 4,
-        "gradient_steps": 1,
         "target_every": 2_000,
         "epsilon_end": 0.01,
         "epsilon_steps": 250_000,
@@ -55,10 +53,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     # slower than CartPole's: a gradient step for every fourth step, a target that holds longer
     ANY: {
         "steps": 200_000,
-        "learning_rate": 5e-4,
-        "batch_size": 64,
+        "n_step": 1,
         "train_every": 4,
-        "gradient_steps": 1,
         "target_every": 500,
         "epsilon_steps": 20_000,
         "eval_every": 10_000,
