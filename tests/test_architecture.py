@@ -19,7 +19,6 @@ SHARED = {
     "recollect.views.stack",
     "recollect.stores.buffers",
     "recollect.samplers.order",
-    "recollect.samplers.heap",
     "recollect.samplers.sumtree",
     "recollect.samplers.weights",
     "recollect.retention.slots",

@@ -20,7 +20,10 @@ from recollect.limits import ReplayRatio
 from recollect.memory import Memory
 from recollect.mix import Mix, mix
 from recollect.reader import Reader
+from recollect.retention.balanced import Balanced
+from recollect.retention.droplowest import DropLowest
 from recollect.retention.fifo import Fifo
+from recollect.retention.reservoir import Reservoir
 from recollect.samplers.highest import HighestPriority
 from recollect.samplers.lowest import LowestPriority
 from recollect.samplers.mixture import Mixture
@@ -45,11 +48,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Balanced",
     "Batch",
     "ChainBreakWarning",
     "ChainError",
     "ClosedError",
     "ConfigurationError",
+    "DropLowest",
     "EmptyMemoryError",
     "Example",
     "Field",
@@ -73,6 +78,7 @@ __all__ = [
     "RecollectError",
     "Recorder",
     "ReplayRatio",
+    "Reservoir",
     "Schema",
     "SchemaError",
     "Shuffled",

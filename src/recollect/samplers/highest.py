@@ -13,7 +13,7 @@ from recollect.samplers.weights import checked_number
 from recollect.stores.base import Slots
 
 if TYPE_CHECKING:
-    from recollect.samplers.heap import PriorityQueue
+    from recollect.heap import PriorityQueue
 
 
 class HighestPriority(Sampler):
@@ -39,7 +39,7 @@ class HighestPriority(Sampler):
     def open(self, capacity: int) -> None:
         if self._capacity:
             raise ConfigurationError(f"sampler: this {self!r} belongs to a reader; make another")
-        from recollect.samplers.heap import PriorityQueue
+        from recollect.heap import PriorityQueue
 
         self._capacity = capacity
         initial = None if self.initial == "max" else float(self.initial)

@@ -21,7 +21,7 @@ from recollect.schedules import Schedule
 from recollect.stores.base import Slots
 
 if TYPE_CHECKING:
-    from recollect.samplers.heap import Heap
+    from recollect.heap import Heap
 
 
 class Ranked(Sampler):
@@ -80,7 +80,7 @@ class Ranked(Sampler):
     def open(self, capacity: int) -> None:
         if self._capacity:
             raise ConfigurationError("sampler: this Ranked() belongs to a reader; make another")
-        from recollect.samplers.heap import Heap
+        from recollect.heap import Heap
 
         self._capacity = capacity
         self._heap = Heap(capacity)
