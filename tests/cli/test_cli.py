@@ -160,7 +160,7 @@ def test_a_run_is_replaced_only_on_request(capsys, tmp_path):
     ("arguments", "status", "message"),
     [
         ([], 2, "Expected one of {train, "),
-        (["train"], 2, "Expected one of {dqn}"),
+        (["train"], 2, "Expected one of {rehearsal, dqn}"),
         (["trian"], 2, "Unrecognized options: trian"),
         (["train", "dqn", "--sede", "3"], 2, "Unrecognized options: --sede"),
         (["train", "dqn", "--seed", "one"], 2, "--seed"),

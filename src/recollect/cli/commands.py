@@ -14,6 +14,7 @@ from recollect.cli.compare import Compare
 from recollect.cli.eval import Evaluate
 from recollect.cli.experiment import RunAblation
 from recollect.cli.info import Info
+from recollect.cli.rehearsal import RunRehearsal, TrainRehearsal
 from recollect.cli.train import train_dqn
 
 
@@ -30,12 +31,14 @@ class Command(Protocol):
 
 
 train = SubcommandApp()
+train.command(name="rehearsal")(TrainRehearsal)
 
 experiment = SubcommandApp()
 experiment.command(name="ablation")(RunAblation)
+experiment.command(name="rehearsal")(RunRehearsal)
 
 recollect = SubcommandApp()
-recollect.command(train, name="train", help="Train an agent with replay.")
+recollect.command(train, name="train", help="Train an agent or a classifier with replay.")
 recollect.command(name="eval")(Evaluate)
 recollect.command(name="compare")(Compare)
 recollect.command(name="info")(Info)
