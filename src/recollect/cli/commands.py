@@ -10,6 +10,7 @@ from typing import Protocol, cast
 
 from tyro.extras import SubcommandApp
 
+from recollect.cli.cliffwalk import RunCliffwalk
 from recollect.cli.compare import Compare
 from recollect.cli.eval import Evaluate
 from recollect.cli.experiment import RunAblation
@@ -35,6 +36,7 @@ train.command(name="rehearsal")(TrainRehearsal)
 
 experiment = SubcommandApp()
 experiment.command(name="ablation")(RunAblation)
+experiment.command(name="cliffwalk")(RunCliffwalk)
 experiment.command(name="rehearsal")(RunRehearsal)
 
 recollect = SubcommandApp()
