@@ -24,12 +24,10 @@ from recollect.retention.balanced import Balanced
 from recollect.retention.droplowest import DropLowest
 from recollect.retention.fifo import Fifo
 from recollect.retention.reservoir import Reservoir
-from recollect.samplers.highest import HighestPriority
-from recollect.samplers.lowest import LowestPriority
+from recollect.samplers.age import Newest, Oldest
 from recollect.samplers.mixture import Mixture
-from recollect.samplers.newest import Newest
-from recollect.samplers.oldest import Oldest
 from recollect.samplers.prioritized import Prioritized
+from recollect.samplers.queues import HighestPriority, LowestPriority
 from recollect.samplers.ranked import Ranked
 from recollect.samplers.recent import Recent
 from recollect.samplers.shuffled import Shuffled

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recollect as rc
-from recollect.samplers.highest import HighestPriority
-from recollect.samplers.lowest import LowestPriority
+from recollect.samplers.queues import HighestPriority, LowestPriority
 from samplers.lives import live
 
 RNG = np.random.default_rng(0)

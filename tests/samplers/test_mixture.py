@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 
 import recollect as rc
 from oracle import chi_square_tail
-from recollect.samplers.highest import HighestPriority
-from recollect.samplers.lowest import LowestPriority
+from recollect.samplers.age import Newest, Oldest
 from recollect.samplers.mixture import Mixture
-from recollect.samplers.newest import Newest
-from recollect.samplers.oldest import Oldest
 from recollect.samplers.prioritized import Prioritized
+from recollect.samplers.queues import HighestPriority, LowestPriority
 from recollect.samplers.recent import Recent
 from recollect.samplers.shuffled import Shuffled
 from recollect.samplers.uniform import Uniform

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recollect as rc
-from recollect.samplers.newest import Newest
-from recollect.samplers.oldest import Oldest
+from recollect.samplers.age import Newest, Oldest
 from samplers.lives import live
 
 RNG = np.random.default_rng(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -68,7 +67,7 @@ class TrainDQN:
                 show(progress)
 
             trained = train(config, report)
-        _save(trained.network, folder.model)
+        folder.save_model(trained.network)
         returns, evaluations, losses = (
             points(folder.log, column) for column in ("episode_return", "evaluation", "loss")
         )
@@ -146,18 +145,6 @@ def _logs(folder: RunFolder) -> Iterator[Callable[[Progress], None]]:
                     board.add_scalar(name, value, progress.step)
 
         yield write
-
-
-def _save(network: torch.nn.Module, path: Path) -> None:
-    """All of it or nothing; unlike `torch.save`, a full disk is an OSError here."""
-    buffer = io.BytesIO()
-    torch.save(network.state_dict(), buffer)
-    whole = path.with_suffix(".new")
-    try:
-        whole.write_bytes(buffer.getvalue())
-        whole.replace(path)
-    finally:
-        whole.unlink(missing_ok=True)
 
 
 @contextmanager

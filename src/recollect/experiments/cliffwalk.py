@@ -34,8 +34,8 @@ import recollect as rc
 from recollect.errors import ConfigurationError, RecollectError
 from recollect.learners import plots
 from recollect.samplers.base import Sampler
-from recollect.samplers.highest import HighestPriority
 from recollect.samplers.prioritized import Prioritized
+from recollect.samplers.queues import HighestPriority
 from recollect.samplers.ranked import Ranked
 
 STEP_SIZE = 0.25

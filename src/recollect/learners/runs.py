@@ -102,11 +102,16 @@ class RunFolder:
         )
 
     def save_model(self, network: torch.nn.Module) -> None:
-        """Writes the weights."""
+        """Writes the weights, all of them or nothing."""
         # not by torch itself, whose error on a full disk does not say so
         weights = io.BytesIO()
         torch.save(network.state_dict(), weights)
-        self.model.write_bytes(weights.getvalue())
+        whole = self.model.with_suffix(".new")
+        try:
+            whole.write_bytes(weights.getvalue())
+            os.replace(whole, self.model)
+        finally:
+            whole.unlink(missing_ok=True)
 
     def save_evaluation(self, **results: float) -> None:
         """Writes the final evaluation."""

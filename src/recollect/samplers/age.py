@@ -1,4 +1,4 @@
-"""`Newest`: the order of a stack."""
+"""`Oldest` and `Newest`: the order of a queue, and of a stack."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
     from recollect.samplers.order import Line
 
 
-class Newest(Sampler):
-    """Draws the n newest members, newest first; of fewer members, from the newest on again.
+class ByAge(Sampler):
+    """Draws members in the order of their ages, and from the first on again.
 
-    As one part of a `Mixture` it is combined experience replay (Zhang & Sutton 2017, "A deeper look
-    at experience replay"): the newest transition in every batch. Nothing is left to chance: the
-    probability is NaN, the weight 1. O(1) an entry and exit, O(n) a draw, 8 bytes a row of
-    capacity.
+    Nothing is left to chance: the probability is NaN, the weight 1. O(1) an entry and exit, O(n) a
+    draw, 8 bytes a row of capacity.
     """
+
+    newest_first: bool
 
     def __init__(self) -> None:
         self._capacity = 0
         self._line: Line
 
     def __repr__(self) -> str:
-        return "Newest()"
+        return f"{type(self).__name__}()"
 
     def open(self, capacity: int) -> None:
         if self._capacity:
-            raise ConfigurationError("sampler: this Newest() belongs to a reader; make another")
+            raise ConfigurationError(f"sampler: this {self!r} belongs to a reader; make another")
         from recollect.samplers.order import Line
 
         self._capacity = capacity
@@ -49,7 +49,8 @@ class Newest(Sampler):
         self._line.leave(slots)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Slots, NDArray[np.float64]]:
-        return self._line.newest(n), np.full(n, np.nan)
+        slots = self._line.newest(n) if self.newest_first else self._line.oldest(n)
+        return slots, np.full(n, np.nan)
 
     def probability(self, slots: Slots) -> NDArray[np.float64]:
         return np.full(len(slots), np.nan)
@@ -65,3 +66,24 @@ class Newest(Sampler):
 
     def _members(self) -> Slots:
         return self._line.oldest(len(self._line))
+
+
+class Oldest(ByAge):
+    """Draws the n oldest members, oldest first; of fewer members, from the oldest on again.
+
+    In a memory with `max_draws=1` this is a queue that empties as it is replayed: each row is drawn
+    once, in the order of entry. Probability NaN, weight 1, costs as of `ByAge`.
+    """
+
+    newest_first = False
+
+
+class Newest(ByAge):
+    """Draws the n newest members, newest first; of fewer members, from the newest on again.
+
+    As one part of a `Mixture` it is combined experience replay (Zhang & Sutton 2017, "A deeper look
+    at experience replay"): the newest transition in every batch. Probability NaN, weight 1, costs
+    as of `ByAge`.
+    """
+
+    newest_first = True

@@ -1,4 +1,4 @@
-"""`LowestPriority`: a priority queue, the smallest priority first."""
+"""`HighestPriority` and `LowestPriority`: priority queues."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from recollect.heap import PriorityQueue
 
 
-class LowestPriority(Sampler):
-    """Draws the n members of the lowest priorities in order, equal ones oldest first.
+class ByPriority(Sampler):
+    """Draws members in the order of their priorities, equal ones oldest first, and round again.
 
-    Of fewer members it goes on from the first again. Drawing changes no priority: what was drawn
-    comes first until its priority grows. Nothing is left to chance: the probability is NaN, the
-    weight 1. O(log N) an entry, exit and update, O(n log n) a draw, 24 bytes a row of capacity,
-    48 with `initial="max"`, which takes a second heap.
+    Drawing changes no priority: what was drawn comes first until its priority changes. Nothing is
+    left to chance: the probability is NaN, the weight 1. O(log N) an entry, exit and update,
+    O(n log n) a draw.
 
     Args:
         initial: the priority of new rows; "max" is the largest live one, 1.0 where there is none
             or it is 0.
     """
+
+    highest_first: bool
 
     def __init__(self, initial: float | Literal["max"] = "max") -> None:
         self.initial = initial if initial == "max" else checked_number("initial", initial, 0)
@@ -35,7 +36,7 @@ class LowestPriority(Sampler):
         self._queue: PriorityQueue
 
     def __repr__(self) -> str:
-        return f"LowestPriority(initial={self.initial!r})"
+        return f"{type(self).__name__}(initial={self.initial!r})"
 
     def open(self, capacity: int) -> None:
         if self._capacity:
@@ -44,7 +45,7 @@ class LowestPriority(Sampler):
 
         self._capacity = capacity
         initial = None if self.initial == "max" else float(self.initial)
-        self._queue = PriorityQueue(capacity, initial, highest_first=False)
+        self._queue = PriorityQueue(capacity, initial, self.highest_first)
 
     def __len__(self) -> int:
         return len(self._queue) if self._capacity else 0
@@ -71,3 +72,22 @@ class LowestPriority(Sampler):
     def state(self) -> dict[str, NDArray[Any]]:
         members, priority = self._queue.by_age()
         return {"members": members, "priority": priority}
+
+
+class HighestPriority(ByPriority):
+    """Draws the n members of the highest priorities in order; 24 bytes a row of capacity.
+
+    Arguments and costs as of `ByPriority`.
+    """
+
+    highest_first = True
+
+
+class LowestPriority(ByPriority):
+    """Draws the n members of the lowest priorities in order.
+
+    Arguments and costs as of `ByPriority`; 24 bytes a row of capacity, 48 with `initial="max"`,
+    which takes a second heap.
+    """
+
+    highest_first = False
