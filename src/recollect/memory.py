@@ -521,21 +521,39 @@ class Memory:
     ) -> NDArray[np.int64]:
         only = None if valid is None else checked_mask(valid, len(streams))
         flat = self._schema.check(fields, (len(streams),), only)
-        keys = np.full(len(streams), -1, np.int64)
-        chosen = np.arange(len(streams)) if only is None else np.flatnonzero(only)
-        keep = self._schema.finite_rows(flat, (len(chosen),))
-        with self._writing(len(chosen), longest=1):
+        chosen = None if only is None else np.flatnonzero(only)
+        count = len(streams) if chosen is None else len(chosen)
+        keep = self._schema.finite_rows(flat, (count,))
+        with self._writing(count, longest=1):
             self._shared.check_open()
             before = rows.chain_breaks
-            if keep is not None:
-                flat = {name: value[keep] for name, value in flat.items()}
-                lost, chosen = chosen[~keep], chosen[keep]
-            if len(chosen):
-                keys[chosen] = rows.append_each(streams[chosen], flat)
-            if keep is not None:
-                self._dropped += len(lost)
-                rows.cut(streams[lost])
-        self._warn_of_breaks(before)
+            if chosen is None and keep is None:
+                keys = rows.append_each(streams, flat)
+            else:
+                keys = self._add_some(rows, streams, chosen, keep, flat)
+        if rows.chain_breaks != before:
+            self._warn_of_breaks(before)
+        return keys
+
+    def _add_some(
+        self,
+        rows: Streams,
+        streams: NDArray[np.int64],
+        chosen: NDArray[np.intp] | None,
+        keep: NDArray[np.bool_] | None,
+        flat: dict[str, Any],
+    ) -> NDArray[np.int64]:
+        """Adds to the chosen places of `streams`, but for rows that are not to be kept."""
+        keys = np.full(len(streams), -1, np.int64)
+        chosen = np.arange(len(streams)) if chosen is None else chosen
+        if keep is not None:
+            flat = {name: value[keep] for name, value in flat.items()}
+            lost, chosen = chosen[~keep], chosen[keep]
+        if len(chosen):
+            keys[chosen] = rows.append_each(streams[chosen], flat)
+        if keep is not None:
+            rows.cut(streams[lost])
+            self._dropped += len(lost)
         return keys
 
     def _keep_examples(self, rows: Examples, flat: dict[str, Any], count: int) -> NDArray[np.int64]:

@@ -309,12 +309,12 @@ class Schema:
         for name, tree in self._inputs.items():
             value = values[name]
             if type(tree) is Field:
-                # one step of the usual kinds of values is let through without a call
+                # the usual kinds of values are let through without a call
                 kind = type(value)
-                if not lead and (
-                    (value.shape == tree.shape and value.dtype == tree.dtype)
+                if only is None and (
+                    (value.shape == lead + tree.shape and value.dtype == tree.dtype)
                     if kind is np.ndarray
-                    else (kind in tree.scalars and tree.low <= value <= tree.high)
+                    else (not lead and kind in tree.scalars and tree.low <= value <= tree.high)
                 ):
                     flat[name] = value
                 else:

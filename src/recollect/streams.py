@@ -111,31 +111,27 @@ class Streams:
     def append_each(self, streams: Int64s, rows: Mapping[str, Any]) -> Int64s:
         """Adds one step to each of M distinct streams; rows are (M, ...). Returns keys (M,)."""
         store, mark, size = self._store, self.mark, self.size
-        continues = self.open[streams]
-        provisional = self.slots(streams, self.head[streams])
-        broken = continues & ~store.same(provisional, rows, self._observed)
-        if broken.any():
-            self._break_chain(streams[broken])
-            continues &= ~broken
+        base = streams * size
         number = self.head[streams]
-        self._drop_each_until(streams, number + 2 - size)
+        slots = base + number % size
+        was_open = self.open[streams]
+        continues = was_open & store.same(slots, rows, self._observed)
+        if (continues != was_open).any():
+            self._break_chain(streams[was_open & ~continues])
+            number = self.head[streams]
+            slots = base + number % size
+        self._drop_each_until(streams, base, number + 2 - size)
 
-        slots, after = self.slots(streams, number), self.slots(streams, number + 1)
-        offset = np.where(continues, marks.offsets(mark[slots]), 0)
-        terminated, truncated = rows["terminated"], rows["truncated"]
+        after = base + (number + 1) % size
+        ends = marks.ends(rows["terminated"], rows["truncated"])
+        carried = (mark[slots] & marks.OFFSET_MASK) * continues
         store.write(slots, rows, self._all_fields)
-        mark[slots] = (
-            offset << marks.OFFSET_SHIFT
-            | marks.TERMINATED * terminated
-            | marks.TRUNCATED * truncated
-        )
+        mark[slots] = carried | ends
         store.write(after, rows, self._successors)
-        mark[after] = (
-            np.minimum(offset + 1, marks.LAST_OFFSET) << marks.OFFSET_SHIFT | marks.CLOSING
-        )
+        mark[after] = np.minimum(carried, marks.LAST_CARRIED) + marks.ONE_LATER | marks.CLOSING
 
-        ended = terminated | truncated
-        self.head[streams] = number + 1 + ended
+        ended = ends != 0
+        self.head[streams] = number + ended + 1
         self.open[streams] = ~ended
         self.closings[streams] += ended
         self.added += len(streams)
@@ -349,14 +345,16 @@ class Streams:
         self.closings[stream] -= closings
         self.tail[stream] = tail
 
-    def _drop_each_until(self, streams: Int64s, tails: Int64s) -> None:
-        """The same for M streams at once."""
+    def _drop_each_until(self, streams: Int64s, base: Int64s, tails: Int64s) -> None:
+        """The same for M streams at once; `base` (M,) is the first slot of each."""
         oldest = self.tail[streams]
         distance = tails - oldest
-        for step in range(int(distance.max(initial=0))):
-            slots = self.slots(streams, oldest + step)
-            closing = (self.mark[slots] & marks.CLOSING) != 0
-            self.closings[streams] -= closing & (step < distance)
+        furthest = int(distance.max(initial=0))
+        if furthest <= 0:
+            return
+        for step in range(furthest):
+            closing = self.mark[base + (oldest + step) % self.size] & marks.CLOSING
+            self.closings[streams] -= (closing != 0) & (step < distance)
         self.tail[streams] = np.maximum(oldest, tails)
 
 

@@ -64,5 +64,5 @@ class Store(Protocol):
         ...
 
     def same(self, slots: int | Slots, values: Mapping[str, Any], names: Mapping[str, str]) -> Any:
-        """Whether rows hold exactly these bytes: a bool for one row, (M,) bools for M rows."""
+        """Whether rows hold exactly these bytes: a bool for one row or where all M do, or (M,)."""
         ...

@@ -105,11 +105,11 @@ class Ram:
                 if column[slots].tobytes() != value.tobytes():
                     return False
             return True
-        same = np.ones(slots.shape, np.bool_)
+        same: Any = True
         for name, given in names.items():
             stored, value = self._columns[name][slots], values[given]
             if stored.tobytes() != value.tobytes():
-                same &= (_bytes(stored) == _bytes(value)).all(axis=-1)
+                same = same & (_bytes(stored) == _bytes(value)).all(axis=-1)
         return same
 
 
