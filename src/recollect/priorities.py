@@ -71,7 +71,8 @@ def curious(
 
     What was seldom replayed, or is badly modelled, comes first: Curious Replay (Kauvar et al. 2023,
     whose constants are the defaults). Give it to
-    `Prioritized(alpha=1, beta=0, epsilon=0, initial=count_scale)`.
+    `Prioritized(alpha=1, beta=0, epsilon=0, initial=1e5)`; 1e5 is what new rows have in the
+    authors' code.
 
     Args:
         visits: how often each row was replayed.

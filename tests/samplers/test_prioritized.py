@@ -61,6 +61,13 @@ def test_P2_with_epsilon_0_a_priority_of_0_is_never_drawn() -> None:
     assert len(set(memory.sample(10).key.tolist())) == 1
 
 
+def test_P2_with_epsilon_0_a_priority_of_0_is_never_drawn_though_alpha_is_0_too() -> None:
+    """0 ** 0 is 1 to a computer: with alpha = 0 only rows that have a priority are alike."""
+    memory = filled([0.0, 3.0, 0.0, 1.0], alpha=0.0, epsilon=0.0)
+    np.testing.assert_array_equal(memory.sampler.probability(np.arange(4)), [0, 0.5, 0, 0.5])
+    assert set(memory.sample(500).number.tolist()) == {1, 3}
+
+
 def test_P5_weights_follow_the_present_number_of_rows() -> None:
     memory = rc.Memory(
         SCHEMA, 64, sampler=rc.Prioritized(alpha=1, beta=0.5, normalize=None, epsilon=0), seed=0
@@ -111,6 +118,14 @@ def test_P6_new_rows_enter_at_the_largest_live_priority() -> None:
     everybody = memory._rows.keys(memory.sampler.state()["members"])
     memory.update(everybody, priority=np.zeros(len(everybody)))
     assert entry_of(7) == 1.0
+
+
+def test_new_rows_enter_at_the_initial_priority_where_one_is_given() -> None:
+    memory = rc.Memory(SCHEMA, 4, sampler=rc.Prioritized(initial=3.0), seed=0)
+    memory.update(memory.extend(number=[0, 1])[:1], priority=9.0)
+    memory.extend(number=[2])
+    memory.sample(1)
+    assert memory.sampler.state()["priority"].tolist() == [9.0, 3.0, 3.0]
 
 
 def test_P6_rows_leave_before_rows_enter() -> None:
@@ -197,6 +212,8 @@ def test_a_priority_whose_power_would_overflow_is_refused() -> None:
         {"epsilon": np.inf},
         {"initial": -1.0},
         {"initial": "min"},
+        {"initial": 1e200, "alpha": 3.0},
+        {"epsilon": 1e300, "alpha": 1.0},
         {"normalize": "memory"},
     ],
 )

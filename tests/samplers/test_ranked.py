@@ -76,6 +76,28 @@ def test_ranks_are_approximately_those_of_the_priorities_through_any_life(
         np.testing.assert_allclose(drawn, sampler.probability(slots))
 
 
+class TheEnd(np.random.Generator):
+    """Every number is the last one below 1, which stratifying then rounds up to 1."""
+
+    def random(self, size: int) -> Any:  # type: ignore[override]
+        return np.full(size, np.nextafter(1.0, 0.0))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.7, 40.0, 1_000.0])
+@pytest.mark.parametrize("stratified", [False, True])
+def test_P2_a_draw_at_the_very_end_is_of_a_row_that_counts(alpha: float, stratified: bool) -> None:
+    """Under a large alpha the last ranks add nothing to a sum of floats, or are 0 themselves."""
+    sampler = rc.Ranked(alpha, beta=1.0, stratified=stratified)
+    sampler.open(50)
+    sampler.enter(np.arange(50))
+    _, probability = sampler.draw(2, TheEnd(np.random.PCG64(0)))
+    assert (probability > 0).all()
+    assert np.isfinite(sampler.weight(probability, 50, 0)).all()
+    places = np.arange(1.0, 51.0) ** -alpha
+    last_that_counts = places[np.flatnonzero(np.diff(np.cumsum(places), prepend=0))[-1]]
+    assert probability[-1] == pytest.approx(last_that_counts / places.sum(), abs=0)
+
+
 def test_sorting_comes_after_so_many_updates() -> None:
     rng = np.random.default_rng(0)
     sampler = rc.Ranked(alpha=1.0, sort_every=1_000)

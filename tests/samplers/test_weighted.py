@@ -47,6 +47,20 @@ def test_temperature_1_is_the_share_of_the_weight() -> None:
     assert sorted(set(memory.sample(200).probability.round(12).tolist())) == [0.1, 0.3, 0.6]
 
 
+@pytest.mark.parametrize("lowest_first", [False, True])
+def test_the_lowest_temperature_takes_every_weight_that_a_float_can_be(lowest_first: bool) -> None:
+    sampler = rc.Weighted(temperature=1e-100, lowest_first=lowest_first)
+    sampler.open(4)
+    sampler.enter(np.arange(4))
+    limits = np.finfo(np.float64)
+    weights = np.array([1.0, limits.max, limits.tiny, limits.smallest_subnormal])
+    for slot in (0, 1, 2, 3, 1, 0):
+        sampler.update(np.array([slot]), weights[[slot]])
+        assert sampler.probability(np.arange(4)).sum() == pytest.approx(1)
+    best = 3 if lowest_first else 1
+    np.testing.assert_array_equal(sampler.probability(np.arange(4)), np.arange(4) == best)
+
+
 @pytest.mark.parametrize("temperature", [1e-3, 1e-2, 1.0, 1e3])
 @pytest.mark.parametrize("lowest_first", [False, True])
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
@@ -119,6 +133,7 @@ def test_lowest_first_refuses_a_weight_of_0_and_changes_nothing() -> None:
         {"temperature": 0},
         {"temperature": -1.0},
         {"temperature": np.inf},
+        {"temperature": 1e-310},
         {"beta": 2.0},
         {"initial": -1.0},
         {"initial": 0.0, "lowest_first": True},

@@ -65,6 +65,10 @@ class Prioritized(Sampler):
         self.epsilon = checked_number("epsilon", epsilon, 0)
         self.stratified = bool(stratified)
         self.normalize = checked_normalize(normalize)
+        try:
+            self._mass(np.array([1.0 if self.initial == "max" else self.initial]))
+        except PriorityError as error:
+            raise ConfigurationError(f"alpha, epsilon or initial: {error}") from error
         self._tree: SumTree | None = None
 
     def __repr__(self) -> str:
@@ -132,10 +136,13 @@ class Prioritized(Sampler):
         return largest if largest > 0 else 1.0
 
     def _mass(self, priority: NDArray[np.float64]) -> NDArray[np.float64]:
+        base = priority + self.epsilon
         with np.errstate(over="ignore"):
-            mass: NDArray[np.float64] = (priority + self.epsilon) ** self.alpha
+            mass: NDArray[np.float64] = base**self.alpha
+        if not self.alpha:
+            mass[base == 0] = 0.0  # where the power says 1
         if mass.max(initial=0) > LARGEST_MASS:
             raise PriorityError(
-                f"priority: {priority.max():g} to the power alpha = {self.alpha:g} is too large"
+                f"priority: {base.max():g} to the power alpha = {self.alpha:g} is too large"
             )
         return mass

@@ -107,7 +107,9 @@ class Ranked(Sampler):
         points = rng.random(n)
         if self.stratified:
             points = (np.arange(n) + points) / n
-        places = np.minimum(sums.searchsorted(points * sums[-1], "right"), len(sums) - 1)
+        # rounding must not carry a point past the last rank that adds anything to the sum
+        points = np.minimum(points * sums[-1], np.nextafter(sums[-1], 0))
+        places = sums.searchsorted(points, "right")
         return self._heap.at(places), self._probability_at(places)
 
     def probability(self, slots: Slots) -> NDArray[np.float64]:

@@ -27,6 +27,9 @@ HIGH, LOW = 600.0, 1e-200
 """Masses are e**(log mass - reference). Above e**HIGH, or where all of them together are below LOW,
 they are computed anew from another reference, long before float64 ends."""
 
+LOWEST_TEMPERATURE = 1e-100
+"""So that a logarithm divided by it is finite, and differences of such numbers too."""
+
 
 class Weighted(Sampler):
     """P in proportion to w ** (1 / temperature), for weights w that `update` gives.
@@ -40,7 +43,7 @@ class Weighted(Sampler):
     counted with it, all are computed anew, O(capacity). 33 bytes a row of capacity.
 
     Args:
-        temperature: more than 0.
+        temperature: 1e-100 or more.
         lowest_first: small weights first. They must be more than 0.
         beta: importance correction (N * P) ** -beta, 0 to 1, a number or a schedule. None by
             default: the weights are meant to change what is learned.
@@ -62,10 +65,10 @@ class Weighted(Sampler):
         normalize: Normalize = "batch",
     ) -> None:
         self.temperature = checked_number("temperature", temperature, 0)
-        if not self.temperature:
+        if self.temperature < LOWEST_TEMPERATURE:
             raise ConfigurationError(
-                "temperature: expected more than 0, got 0; HighestPriority() and LowestPriority() "
-                "are greedy"
+                f"temperature: expected at least {LOWEST_TEMPERATURE:g}, got {temperature!r}; "
+                "HighestPriority() and LowestPriority() are greedy"
             )
         self.lowest_first = bool(lowest_first)
         self.beta = checked_beta(beta)
