@@ -35,6 +35,30 @@ def test_what_is_overwritten_before_it_enters_is_forgotten() -> None:
     assert len(reader._pending) <= 2_000
 
 
+@pytest.mark.parametrize(
+    ("sampler", "refused"),
+    [
+        (rc.Weighted(lowest_first=True), 0.0),
+        (rc.Prioritized(alpha=3), 1e200),
+        (rc.Mixture({rc.Uniform(): 0.5, rc.Prioritized(alpha=3): 0.5}), 1e200),
+    ],
+    ids=["Weighted", "Prioritized", "Mixture"],
+)
+def test_what_the_sampler_refuses_is_refused_before_the_row_enters(
+    sampler: rc.samplers.base.Sampler, refused: float
+) -> None:
+    memory = rc.Memory(schema("flat"), 100, view=rc.NStep(3, gamma=0.9), sampler=sampler, seed=0)
+    keys = [memory.add(**step) for step in known_world("flat", 0, 60)]
+    entered = set(memory.sample(2_000).key.tolist())
+    waiting = [key for key in keys if key not in entered]
+    with pytest.raises(rc.PriorityError):
+        memory.update([keys[0], waiting[0]], priority=[5.0, refused])
+    assert np.ptp(memory.sample(2_000).probability) == 0
+    for step in known_world("flat", 0, 20, first=60):
+        memory.add(**step)
+    memory.sample(1)
+
+
 def test_a_sampler_without_priorities_says_so() -> None:
     memory = rc.Memory(schema("flat"), 50, view=rc.NStep(3, gamma=0.9), seed=0)
     key = memory.add(**known_world("flat", 0, 1)[0])

@@ -251,8 +251,9 @@ class Reader:
         if self.sampler.takes_priorities:
             self.advance()
             member = live & self._member[slots]
-            self.sampler.update(slots[member], priority[member])
             waiting = live & ~member
+            self.sampler.check(priority[waiting])
+            self.sampler.update(slots[member], priority[member])
             self._pending.update(
                 zip(keys[waiting].tolist(), priority[waiting].tolist(), strict=True)
             )

@@ -222,9 +222,12 @@ def test_priorities_go_to_every_part_that_takes_them():
 class Fussy(HighestPriority):
     """Refuses what it finds too large."""
 
-    def update(self, slots: Any, priority: Any) -> None:
+    def check(self, priority: Any) -> None:
         if (priority > 100).any():
             raise rc.PriorityError("Fussy: expected priorities up to 100")
+
+    def update(self, slots: Any, priority: Any) -> None:
+        self.check(priority)
         super().update(slots, priority)
 
 

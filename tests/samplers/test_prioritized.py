@@ -50,6 +50,12 @@ def test_P1_stratified_draws_are_as_probable_and_vary_less() -> None:
     assert (np.abs(counts - expected) < 2).all()
 
 
+def test_independent_draws_are_not_stratified() -> None:
+    """Of 200 equal rows one each where stratified; else a part of 1 - 1 / e of them."""
+    assert len(set(filled(np.ones(200)).sample(200).number.tolist())) == 200
+    assert len(set(filled(np.ones(200), stratified=False).sample(200).number.tolist())) < 150
+
+
 def test_P2_with_epsilon_0_a_priority_of_0_is_never_drawn() -> None:
     memory = filled([0.0, 3.0, 0.0, 1.0, 0.0], alpha=0.5, epsilon=0.0)
     assert set(memory.sample(5_000).number.tolist()) == {1, 3}

@@ -114,6 +114,23 @@ def test_sorting_comes_after_so_many_updates() -> None:
     assert exact[49], "1,000 updates have just been made"
     assert exact[99]
     assert not exact[48]
+    assert not exact[50], "the count of updates began anew"
+
+
+def test_independent_draws_are_not_stratified() -> None:
+    memory, independent = (filled(np.arange(200.0), alpha=0, stratified=s) for s in (True, False))
+    assert len(set(memory.sample(200).number.tolist())) == 200
+    assert len(set(independent.sample(200).number.tolist())) < 150
+
+
+def test_new_rows_enter_at_the_initial_priority_where_one_is_given() -> None:
+    sampler = rc.Ranked(alpha=1.0, initial=2.0)
+    sampler.open(4)
+    sampler.enter(np.arange(3))
+    sampler.update(np.arange(3), np.array([9.0, 1.0, 0.5]))
+    sampler.enter(np.array([3]))
+    # between 9, and 1 and 0.5: the second rank
+    assert sampler.probability(np.array([3]))[0] == pytest.approx(1 / 2 / (25 / 12))
 
 
 def test_weights_correct_with_the_present_number_of_rows() -> None:

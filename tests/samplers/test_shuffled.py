@@ -26,6 +26,22 @@ def resumed(capacity: int, state: dict[str, np.ndarray]) -> Shuffled:
     return sampler
 
 
+def test_the_last_of_a_deck_leaves_together_with_one_that_was_dealt() -> None:
+    """Its place must not be taken for that of the member that moved into the other's."""
+    for leaving in permutations(range(3), 2):
+        for seed in range(12):
+            sampler = Shuffled()
+            sampler.open(3)
+            sampler.enter(np.arange(3))
+            rng = np.random.default_rng(seed)
+            sampler.draw(seed % 3, rng)
+            sampler.leave(np.array(leaving))
+            (left,) = {0, 1, 2} - set(leaving)
+            sampler.enter(np.array(leaving[:1]))
+            sampler.leave(np.array([left]))
+            assert sampler.draw(2, rng)[0].tolist() == [leaving[0]] * 2
+
+
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_each_member_is_drawn_once_per_epoch(data: st.DataObject):

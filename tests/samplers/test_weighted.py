@@ -106,6 +106,30 @@ def test_a_weight_of_0_is_never_drawn() -> None:
     assert set(memory.sample(20).number.tolist()) == {2}
 
 
+def test_independent_draws_are_not_stratified() -> None:
+    assert len(set(filled(np.ones(200)).sample(200).number.tolist())) == 200
+    assert len(set(filled(np.ones(200), stratified=False).sample(200).number.tolist())) < 150
+
+
+def test_P7_of_duplicate_keys_the_last_counts() -> None:
+    memory = filled([1.0, 1.0])
+    key = int(memory.sample(1).key[0])
+    assert memory.update([key, key, key], priority=[100.0, 0.0, 3.0]) == 3
+    assert sorted(memory.sampler.state()["weight"].tolist()) == [1.0, 3.0]
+    np.testing.assert_allclose(np.sort(memory.sampler.probability(np.arange(2))), [0.25, 0.75])
+
+
+def test_resizing_keeps_weights_with_their_rows() -> None:
+    sampler = rc.Weighted()
+    sampler.open(3)
+    sampler.enter(np.arange(3))
+    sampler.update(np.arange(3), np.array([1.0, 3.0, 4.0]))
+    sampler.resize(5, np.array([4, 0, 2]))
+    assert len(sampler) == 3
+    np.testing.assert_allclose(sampler.probability(np.array([4, 0, 2])), [0.125, 0.375, 0.5])
+    assert sampler.state()["members"].tolist() == [0, 2, 4]
+
+
 def test_new_rows_have_the_initial_weight() -> None:
     memory = filled([3.0], initial=1.0)
     memory.resize(2)

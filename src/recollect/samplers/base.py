@@ -41,6 +41,9 @@ class Sampler(ABC):
     def leave(self, slots: Slots) -> None:
         """(M,) members that are no longer."""
 
+    def check(self, priority: NDArray[np.float64]) -> None:  # noqa: B027 (most take any)
+        """Raises `PriorityError` if one of these priorities (M,) is such as `update` refuses."""
+
     def update(self, slots: Slots, priority: NDArray[np.float64]) -> None:
         """(M,) members get new priorities, finite and not negative; of duplicates the last counts.
 

@@ -74,7 +74,6 @@ class Mixture(Sampler):
             self.beta, self.normalize = self._correction_of_parts()
         else:
             self.beta, self.normalize = checked_beta(beta), checked_normalize(normalize)
-        self._trials: list[Sampler] = []
 
     def _correction_of_parts(self) -> tuple[float | Schedule, Normalize]:
         """The beta and `normalize` of the parts that have a beta other than 0."""
@@ -101,12 +100,9 @@ class Mixture(Sampler):
         return any(part.takes_priorities for part in self.parts)
 
     def open(self, capacity: int) -> None:
-        # what a part refuses shows in a copy of it with a single row, before any part has changed
-        trials = [copy.deepcopy(part) for part in self.parts]
-        for trial in trials:
-            trial.open(1)
-            trial.enter(np.zeros(1, np.intp))
-        self._trials = [trial for trial in trials if trial.takes_priorities][1:]
+        # a part that belongs to a reader already shows in a copy, before any part has changed
+        for part in self.parts:
+            copy.deepcopy(part).open(1)
         for part in self.parts:
             part.open(capacity)
 
@@ -118,11 +114,14 @@ class Mixture(Sampler):
         for part in self.parts:
             part.leave(slots)
 
+    def check(self, priority: NDArray[np.float64]) -> None:
+        for part in self.parts:
+            part.check(priority)
+
     def update(self, slots: Slots, priority: NDArray[np.float64]) -> None:
         if not self.takes_priorities:
             raise PriorityError(f"update: no part of {self!r} has priorities")
-        for trial in self._trials:
-            trial.update(np.zeros_like(slots), priority)
+        self.check(priority)
         for part in self.parts:
             if part.takes_priorities:
                 part.update(slots, priority)

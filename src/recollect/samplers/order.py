@@ -287,8 +287,9 @@ def _discard(
             place[members[hole]] = hole
             hole = dealt
         count -= 1
-        members[hole] = members[count]
-        place[members[hole]] = hole
+        if hole < count:
+            members[hole] = members[count]
+            place[members[hole]] = hole
     return dealt if dealt < count else 0
 
 

@@ -91,6 +91,9 @@ class Prioritized(Sampler):
     def leave(self, slots: Slots) -> None:
         self._opened.leave(slots)
 
+    def check(self, priority: NDArray[np.float64]) -> None:
+        self._mass(priority)
+
     def update(self, slots: Slots, priority: NDArray[np.float64]) -> None:
         self._opened.set(slots, priority, self._mass(priority))
 

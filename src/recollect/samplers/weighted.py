@@ -104,9 +104,12 @@ class Weighted(Sampler):
         self._opened.leave(slots)
         self._keep_in_range()
 
-    def update(self, slots: Slots, priority: NDArray[np.float64]) -> None:
+    def check(self, priority: NDArray[np.float64]) -> None:
         if self.lowest_first and not priority.all():
             raise PriorityError("priority: expected more than 0 where the lowest comes first")
+
+    def update(self, slots: Slots, priority: NDArray[np.float64]) -> None:
+        self.check(priority)
         self._weight[slots] = priority
         log_mass = self._log_mass(priority)
         self._rise_to(log_mass)
