@@ -252,15 +252,19 @@ class Reader:
             self.advance()
             member = live & self._member[slots]
             waiting = live & ~member
-            self.sampler.check(priority[waiting])
+            if waiting.any():
+                self.sampler.check(priority[waiting])
             self.sampler.update(slots[member], priority[member])
-            self._pending.update(
-                zip(keys[waiting].tolist(), priority[waiting].tolist(), strict=True)
-            )
-            if len(self._pending) > self._pending_limit:
-                self._forget_pending()
+            if waiting.any():
+                self._keep_pending(keys[waiting], priority[waiting])
         if retains:
             retention.update(slots[live], priority[live])
+
+    def _keep_pending(self, keys: NDArray[np.int64], priority: NDArray[np.float64]) -> None:
+        """Keeps the priorities of rows that have yet to enter, as long as these are held."""
+        self._pending.update(zip(keys.tolist(), priority.tolist(), strict=True))
+        if len(self._pending) > self._pending_limit:
+            self._forget_pending()
 
     def _settle(self, entering: Slots) -> None:
         """Gives rows that enter the priorities that they were given before."""

@@ -104,8 +104,8 @@ class Prioritized(Sampler):
         total = tree.total
         if not total:
             raise PriorityError("sample: every eligible row has priority 0, and epsilon is 0")
-        slots = tree.find(points(n, total, self.stratified, rng))
-        return slots, tree.mass(slots) / total
+        slots, mass = tree.find(points(n, total, self.stratified, rng))
+        return slots, mass / total
 
     def probability(self, slots: Slots) -> NDArray[np.float64]:
         probability: NDArray[np.float64] = self._opened.mass(slots) / self._opened.total

@@ -123,8 +123,8 @@ class Weighted(Sampler):
         total = tree.total
         if not total:
             raise PriorityError("sample: every eligible row has weight 0")
-        slots = tree.find(points(n, total, self.stratified, rng))
-        return slots, tree.mass(slots) / total
+        slots, mass = tree.find(points(n, total, self.stratified, rng))
+        return slots, mass / total
 
     def probability(self, slots: Slots) -> NDArray[np.float64]:
         probability: NDArray[np.float64] = self._opened.mass(slots) / self._opened.total
