@@ -18,11 +18,13 @@ from benchmarks.workloads import (
     LARGE,
     LIBRARIES,
     OURS,
+    PARTS,
     SMALL,
     WORKLOADS,
     Result,
     measure,
     measure_capacity,
+    measure_parts,
 )
 
 PACKAGES = {"stable_baselines3": "stable-baselines3"}
@@ -46,7 +48,8 @@ def main() -> None:
         for line in lines(result):
             print(line, flush=True)
     capacity = measure_capacity(options.scale, options.turns)
-    page = "\n".join([*_head(), *_tables(results), *_goals(results, capacity)]) + "\n"
+    parts = measure_parts(options.scale, options.turns)
+    page = "\n".join([*_head(), *_tables(results), *_goals(results, capacity, parts)]) + "\n"
     options.out.write_text(page + NOTES.read_text(encoding="utf-8"), encoding="utf-8")
     print(f"\nwritten to {options.out}")
 
@@ -101,7 +104,9 @@ def _tables(results: list[Result]) -> Iterator[str]:
         yield ""
 
 
-def _goals(results: list[Result], capacity: dict[str, Timing]) -> Iterator[str]:
+def _goals(
+    results: list[Result], capacity: dict[str, Timing], parts: dict[str, Timing]
+) -> Iterator[str]:
     times = {result.workload.name: result.times for result in results}
     yield "## Cost by capacity"
     yield ""
@@ -110,11 +115,20 @@ def _goals(results: list[Result], capacity: dict[str, Timing]) -> Iterator[str]:
     for name, time in capacity.items():
         yield f"| {name} | {_shown(time)} |"
     yield ""
+    yield "## What our own parts cost"
+    yield ""
+    yield "Prioritized, Ranked and Mixture: draw 256 of HalfCheetah's shape and update all of them."
+    yield ""
+    yield "| part | microseconds |"
+    yield "|---|---:|"
+    for name, time in parts.items():
+        yield f"| {name} | {_shown(time)} |"
+    yield ""
     yield "## What we wanted to reach"
     yield ""
     yield "| goal | at most | measured |  |"
     yield "|---|---:|---:|---|"
-    for title, limit, ratio in _ratios(times, capacity):
+    for title, limit, ratio in (*_ratios(times, capacity), *_ratios_of_parts(times, parts)):
         if ratio is not None:
             yield f"| {title} | {limit:.2f} | {ratio:.2f} | {'yes' if ratio <= limit else 'no'} |"
     yield ""
@@ -140,6 +154,21 @@ def _ratios(
     yield "add sixteen, beside cpprb", 1.5, ratio("add_sixteen", "cpprb")
     yield "the usual loop, beside Stable-Baselines3", 0.6, ratio("loop", "stable_baselines3")
     yield "10 M rows, beside 100 k rows", 2.0, capacity[LARGE].median / capacity[SMALL].median
+
+
+def _ratios_of_parts(
+    times: dict[str, dict[str, Timing]], parts: dict[str, Timing]
+) -> Iterator[tuple[str, float, float | None]]:
+    here = times["prioritized"]
+    peers = [time.median for name, time in here.items() if name != OURS]
+    if peers:
+        yield "prioritized, beside the best peer", 0.45, here[OURS].median / min(peers)
+    few, million, many, ranked, mixture, alone, fifo, *others = (parts[n].median for n in PARTS)
+    yield "prioritized, 10 M rows beside 100 k", 2.5, many / few
+    yield "ranked, beside prioritized", 2.0, ranked / million
+    yield "mixture, beside its parts one after the other", 1.3, mixture / alone
+    for name, time in zip(("reservoir", "balanced", "lowest dropped"), others, strict=True):
+        yield f"offer 5, {name}, beside first in, first out", 3.0, time / fifo
 
 
 def _shown(time: Timing) -> str:

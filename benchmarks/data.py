@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import cycle
+
 import numpy as np
 
 OBS, ACTION = 17, 6
@@ -26,6 +29,16 @@ def vectors(rows: int) -> dict[str, np.ndarray]:
         "terminated": np.zeros(rows, np.bool_),
         "truncated": truncated,
     }
+
+
+def priorities(rows: int) -> np.ndarray:
+    """So many positive numbers, (rows,) float64, spread over two orders of magnitude."""
+    return np.asarray(10 ** np.random.default_rng(1).uniform(-1, 1, rows))
+
+
+def priority_batches() -> Iterator[np.ndarray]:
+    """Batches of 256 priorities without end, made in advance: making them is not measured."""
+    return cycle(priorities(64 * 256).reshape(64, 256))
 
 
 def frames(rows: int) -> np.ndarray:

@@ -22,6 +22,18 @@ LIBRARIES = (
 )
 OURS = LIBRARIES[0]
 FLOOR = "plain copy"
+PARTS = (
+    "Prioritized, 100 k rows",
+    "Prioritized, 1 M rows",
+    "Prioritized, 10 M rows",
+    "Ranked, 1 M rows",
+    "Mixture of Uniform and Prioritized, 128 of each",
+    "Uniform and Prioritized, 128 of each, one after the other",
+    "offer 5 to a full Fifo of 100 k",
+    "offer 5 to a full Reservoir of 100 k",
+    "offer 5 to a full Balanced of 100 k, 10 labels",
+    "offer 5 to a full DropLowest of 100 k",
+)
 LARGE, SMALL = "10 M rows", "100 k rows"
 
 
@@ -60,6 +72,7 @@ WORKLOADS = (
         100_000,
         copy_of_frames,
     ),
+    Workload("prioritized", "draw and update 256 prioritized of 1 M (HalfCheetah)", 1_000_000),
     Workload("add_one", "add one step (HalfCheetah)", 1_000_000),
     Workload("add_sixteen", "add sixteen steps at once (HalfCheetah)", 1_000_000),
     Workload("loop", "add one step and draw 256 of 1 M (HalfCheetah)", 1_000_000),
@@ -100,6 +113,26 @@ def measure(workload: Workload, scale: float = 1.0, turns: int = TURNS) -> Resul
     if workload.floor:
         calls[FLOOR] = workload.floor(rows)
     return Result(workload, interleaved(calls, turns), missing)
+
+
+def measure_parts(scale: float = 1.0, turns: int = TURNS) -> dict[str, Timing]:
+    """What our own parts cost, one beside the other; the keys are `PARTS`."""
+    ours = importlib.import_module(f"benchmarks.libraries.{OURS}")
+    rc = importlib.import_module("recollect")
+    million, few = int(1_000_000 * scale), int(100_000 * scale)
+    calls = [
+        ours.prioritized(few),
+        ours.prioritized(million),
+        ours.prioritized(10 * million),
+        ours.ranked(million),
+        ours.mixture(million),
+        ours.parts_of_mixture(million),
+        ours.offer_five(few, rc.Fifo()),
+        ours.offer_five(few, rc.Reservoir()),
+        ours.offer_five(few, rc.Balanced(by="label")),
+        ours.offer_five(few, rc.DropLowest()),
+    ]
+    return interleaved(dict(zip(PARTS, calls, strict=True)), turns)
 
 
 def measure_capacity(scale: float = 1.0, turns: int = TURNS) -> dict[str, Timing]:

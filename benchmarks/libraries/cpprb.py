@@ -73,6 +73,21 @@ def sample_frames(rows: int) -> Callable[[], object]:
     return lambda: buffer.sample(32)
 
 
+def prioritized(rows: int) -> Callable[[], object]:
+    buffer = cpprb.PrioritizedReplayBuffer(rows, VECTORS, alpha=0.6)
+    chunk = min(rows, 100_000)
+    fields, priorities = _fields(data.vectors(chunk)), data.priorities(chunk)
+    for _ in range(rows // chunk):
+        buffer.add(**fields, priorities=priorities)
+    given = data.priority_batches()
+
+    def turn() -> None:
+        batch = buffer.sample(256, beta=0.4)
+        buffer.update_priorities(batch["indexes"], next(given))
+
+    return turn
+
+
 def add_one(rows: int) -> Callable[[], object]:
     buffer = filled(rows)
     step = {name: value[0] for name, value in _fields(data.vectors(1)).items()}

@@ -61,6 +61,34 @@ def sample_vectors(rows: int) -> Callable[[], object]:
     return _Buffer(rows).sample
 
 
+def prioritized(rows: int) -> Callable[[], object]:
+    buffer = flashbax.make_prioritised_item_buffer(
+        max_length=rows,
+        min_length=256,
+        sample_batch_size=256,
+        add_sequences=False,
+        add_batches=False,
+        priority_exponent=0.6,
+    )
+    full = _steps(rows)
+    state = buffer.init({name: value[0] for name, value in full.items()})
+    experience = {name: full[name].reshape(state.experience[name].shape) for name in full}
+    state = state.replace(experience=experience, is_full=jnp.asarray(True))
+    update = jax.jit(buffer.set_priorities, donate_argnums=0)
+    sample = jax.jit(buffer.sample)
+    state = update(state, jnp.arange(rows), jnp.asarray(data.priorities(rows), jnp.float32))
+    key, given = jax.random.PRNGKey(0), data.priority_batches()
+
+    def turn() -> None:
+        nonlocal key, state
+        key, now = jax.random.split(key)
+        batch = sample(state, now)
+        priorities = jnp.asarray(next(given), jnp.float32)
+        state = jax.block_until_ready(update(state, batch.indices, priorities))
+
+    return turn
+
+
 def add_one(rows: int) -> Callable[[], object]:
     return _Buffer(rows).add
 

@@ -52,6 +52,48 @@ def sample_frames(rows: int) -> Callable[[], object]:
     return lambda: memory.sample(32)
 
 
+def prioritized(rows: int, sampler: Any = None, batch_size: int = 256) -> Callable[[], object]:
+    memory = filled(rows, sampler=sampler or rc.Prioritized(alpha=0.6, beta=0.4))
+    every = memory.sampler.state()["members"] if memory.eligible else []
+    for part in np.array_split(every, max(rows // 100_000, 1)):
+        memory.update(memory._rows.keys(part), priority=data.priorities(len(part)))
+    given = data.priority_batches()
+
+    def turn() -> None:
+        batch = memory.sample(batch_size)
+        memory.update(batch.key, priority=next(given)[:batch_size])
+
+    return turn
+
+
+def ranked(rows: int) -> Callable[[], object]:
+    return prioritized(rows, rc.Ranked(alpha=0.7, beta=0.4))
+
+
+def mixture(rows: int) -> Callable[[], object]:
+    return prioritized(rows, rc.Mixture({rc.Uniform(): 0.5, rc.Prioritized(): 0.5}))
+
+
+def parts_of_mixture(rows: int) -> Callable[[], object]:
+    memory, by_priority = filled(rows), prioritized(rows, batch_size=128)
+
+    def turn() -> None:
+        memory.sample(128)
+        by_priority()
+
+    return turn
+
+
+def offer_five(rows: int, retention: Any) -> Callable[[], object]:
+    """Five examples to a full memory."""
+    schema = rc.Schema.examples(obs=rc.Field((data.OBS,)), label=rc.Field((), np.int64))
+    memory = rc.Memory(schema, rows, retention=retention, seed=0)
+    obs, labels = data.vectors(rows)["obs"], np.arange(rows) % 10
+    memory.extend(obs=obs, label=labels)
+    five = {"obs": obs[:5], "label": labels[:5]}
+    return lambda: memory.extend(**five)
+
+
 def add_one(rows: int) -> Callable[[], object]:
     memory = filled(rows)
     one = data.vectors(1)

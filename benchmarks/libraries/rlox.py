@@ -42,6 +42,20 @@ def sample_vectors(rows: int) -> Callable[[], object]:
     return lambda: buffer.sample(256, next(seed))
 
 
+def prioritized(rows: int) -> Callable[[], object]:
+    buffer = rlox.PrioritizedReplayBuffer(rows, data.OBS, data.ACTION, alpha=0.6, beta=0.4)
+    steps, seed, given = data.vectors(rows), count(), data.priority_batches()
+    columns = (steps["obs"], steps["action"], steps["next_obs"], data.priorities(rows).tolist())
+    for obs, action, next_obs, priority in zip(*columns, strict=True):
+        buffer.push(obs, action, 1.0, False, False, next_obs, priority)
+
+    def turn() -> None:
+        batch = buffer.sample(256, next(seed))
+        buffer.update_priorities(batch["indices"], next(given))
+
+    return turn
+
+
 def add_one(rows: int) -> Callable[[], object]:
     buffer, steps = filled(rows), data.vectors(1)
     obs, action, next_obs = steps["obs"][0], steps["action"][0], steps["next_obs"][0]

@@ -11,6 +11,8 @@ from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 
 from benchmarks import data
 
+NOT_OFFERED = {"prioritized": "no prioritized replay"}
+
 OBS = spaces.Box(-np.inf, np.inf, (data.OBS,), np.float32)
 ACTION = spaces.Box(-1, 1, (data.ACTION,), np.float32)
 

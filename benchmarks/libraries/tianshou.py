@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from tianshou.algorithm import Algorithm
-from tianshou.data import Batch, ReplayBuffer, VectorReplayBuffer
+from tianshou.data import Batch, PrioritizedReplayBuffer, ReplayBuffer, VectorReplayBuffer
 
 from benchmarks import data
 
@@ -77,6 +77,19 @@ def sample_frames(rows: int) -> Callable[[], object]:
             )
         )
     return lambda: buffer.sample(32)
+
+
+def prioritized(rows: int) -> Callable[[], object]:
+    buffer = PrioritizedReplayBuffer(rows, alpha=0.6, beta=0.4)
+    buffer.update(filled(rows))
+    buffer.update_weight(np.arange(rows), data.priorities(rows))
+    given = data.priority_batches()
+
+    def turn() -> None:
+        _, indices = buffer.sample(256)
+        buffer.update_weight(indices, next(given))
+
+    return turn
 
 
 def add_one(rows: int) -> Callable[[], object]:

@@ -12,6 +12,7 @@ from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
 from benchmarks import data
 
 NOT_OFFERED = {
+    "prioritized": "its compiled part, which prioritized sampling needs, does not load here",
     "sample_nstep": "n-step returns are made by a transform while steps are collected",
 }
 

@@ -527,8 +527,12 @@ class Memory:
         with self._writing(count, longest=1):
             self._shared.check_open()
             before = rows.chain_breaks
-            if chosen is None and keep is None:
+            if chosen is None and keep is None and count > 1:
                 keys = rows.append_each(streams, flat)
+            elif chosen is None and keep is None:
+                # a vector of one environment, as whole numbers
+                only_one = {name: value[0] for name, value in flat.items()}
+                keys = np.array([rows.append(int(streams[0]), only_one)])
             else:
                 keys = self._add_some(rows, streams, chosen, keep, flat)
         if rows.chain_breaks != before:

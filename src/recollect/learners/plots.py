@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure  # not pyplot: no window, and no state shared with the caller
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from recollect.errors import ConfigurationError
 from recollect.learners.runs import Interval
@@ -241,6 +241,7 @@ def _title(axes: Axes, title: str, subtitle: str = "") -> None:
 def _dress(axes: Axes, what: str) -> None:
     axes.set_ylabel(what)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(lambda value, _: _short(value))
     axes.grid(axis="y", color="0.92")
     axes.set_axisbelow(True)
