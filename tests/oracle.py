@@ -46,6 +46,31 @@ class Look:
         return self.stack or 1
 
 
+@dataclass(frozen=True)
+class Windows:
+    """A look at windows of steps, as `Sequence` gives them."""
+
+    length: int
+    burn_in: int = 0
+    stride: int = 1
+    pad: bool = True
+    bootstrap: bool = False
+    cross_episodes: bool = False
+    n: int = 1
+    gamma: float | None = None
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A look at whole episodes, as `Episodes` gives them."""
+
+    max_length: int
+    by: str = "episode"
+    longer: str = "cut"
+    bootstrap: bool = False
+    gamma: float | None = None
+
+
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """(flat name, leaf) of a nesting of mappings and tuples; names are joined by dots."""
     if isinstance(tree, (Mapping, tuple)):
@@ -179,19 +204,28 @@ class Steps:
     def __len__(self) -> int:
         return sum(row.step is not None for ring in self.rings for row in ring.rows)
 
-    def examples(self, look: Look) -> dict[int, dict[str, Any]]:
+    def examples(self, look: Look | Windows | Whole) -> dict[int, dict[str, Any]]:
         """What each drawable row must hold, by key."""
-        return {
-            stream << STREAM_SHIFT | row.number: _example(ring, i, look)
-            for stream, ring in enumerate(self.rings)
-            for i, row in enumerate(ring.rows)
-            if _eligible(ring, i, look)
-        }
+        found = {}
+        for stream, ring in enumerate(self.rings):
+            for i, row in enumerate(ring.rows):
+                if row.step is None or row.removed:
+                    continue
+                example = None
+                if not isinstance(look, Look):
+                    window = (_window if isinstance(look, Windows) else _whole)(ring, i, look)
+                    if window is not None:
+                        example = _padded(ring, stream << STREAM_SHIFT, window, look)
+                elif _eligible(ring, i, look):
+                    example = _example(ring, i, look)
+                if example is not None:
+                    found[stream << STREAM_SHIFT | row.number] = example
+        return found
 
-    def eligible(self, look: Look) -> set[int]:
+    def eligible(self, look: Look | Windows | Whole) -> set[int]:
         return set(self.examples(look))
 
-    def example(self, key: int, look: Look) -> dict[str, Any]:
+    def example(self, key: int, look: Look | Windows | Whole) -> dict[str, Any]:
         return self.examples(look)[key]
 
     def stats(self) -> dict[str, float]:
@@ -216,8 +250,6 @@ class Steps:
 
 def _eligible(ring: Ring, i: int, look: Look) -> bool:
     row = ring.rows[i]
-    if row.step is None or row.removed:
-        return False
     left = ring.steps_left(i)
     episode_open = ring.rows[i + left].open
     history_held = i >= min(row.offset, look.depth - 1)
@@ -258,6 +290,90 @@ def _observation(ring: Ring, i: int, look: Look) -> Any:
         return frames(path)
 
     return build(ring.rows[i].obs, "obs")
+
+
+def _window(ring: Ring, i: int, look: Windows) -> list[int] | None:
+    """Which rows are the steps of the window that starts at row i, if one does."""
+    if ring.rows[i].offset % look.stride:
+        return None
+    left = ring.steps_left(i)
+    if look.cross_episodes:
+        following = [j for j in range(i, len(ring.rows)) if ring.rows[j].step is not None]
+    else:
+        following = list(range(i, i + left))
+    window = following[: look.length]
+    if len(window) == look.length:
+        return window
+    ended = not ring.rows[i + left].open
+    shorter = look.pad and not look.cross_episodes and ended and len(window) > look.burn_in
+    return window if shorter else None
+
+
+def _whole(ring: Ring, i: int, look: Whole) -> list[int] | None:
+    """Which rows are the steps of the episode that row i brings, if it may be drawn."""
+    offset = ring.rows[i].offset
+    length = offset + ring.steps_left(i)
+    begin = i - offset
+    if begin < 0 or ring.rows[begin + length].open:
+        return None
+    if offset >= (1 if look.by == "episode" else look.max_length):
+        return None
+    if look.longer == "skip" and length > look.max_length:
+        return None
+    return list(range(begin, begin + min(length, look.max_length)))
+
+
+def _padded(ring: Ring, base: int, window: list[int], look: Windows | Whole) -> dict[str, Any]:
+    length = look.length if isinstance(look, Windows) else look.max_length
+    rows = [ring.rows[j] for j in window]
+    observed = [*window, window[-1] + 1] if look.bootstrap else window
+
+    def padded(values: list[Any], size: int = length) -> np.ndarray:
+        values = [np.asarray(value) for value in values]
+        return np.stack(values + [np.zeros_like(values[0])] * (size - len(values)))
+
+    example: dict[str, Any] = {}
+    for name, _ in leaves(rows[0].obs, "obs"):
+        values = [dict(leaves(ring.rows[j].obs, "obs"))[name] for j in observed]
+        example[name] = padded(values, length + look.bootstrap)
+    for field_name in rows[0].step:
+        for name, _ in leaves(rows[0].step[field_name], field_name):
+            values = [dict(leaves(row.step[field_name], field_name))[name] for row in rows]
+            example[name] = padded(values)
+    example["mask"] = padded([True] * len(rows))
+    example["first"] = padded([row.offset == 0 for row in rows])
+    example["row_key"] = padded([base + row.number for row in rows])
+    example["row_key"][len(rows) :] = -1
+    if isinstance(look, Whole):
+        example["length"] = len(rows)
+    if look.gamma is not None:
+        terminated = [bool(row.step["terminated"]) for row in rows]
+        if isinstance(look, Windows) and look.n > 1:
+            returns = [_return(ring, window, observed, t, look) for t in range(len(window))]
+            for name, values in zip(
+                ("reward", "steps", "discount"), zip(*returns, strict=True), strict=True
+            ):
+                example[name] = padded(list(values))
+        else:
+            example["discount"] = padded([0.0 if end else look.gamma for end in terminated])
+    return example
+
+
+def _return(
+    ring: Ring, window: list[int], observed: list[int], t: int, look: Windows
+) -> tuple[Any, int, float]:
+    """(reward, steps, discount) of step t: the longest return whose target the batch can make."""
+    for steps in range(min(look.n, len(window) - t), 0, -1):
+        rows = [ring.rows[j].step for j in window[t : t + steps]]
+        if any(row["terminated"] or row["truncated"] for row in rows[:-1]):
+            continue
+        if (
+            rows[-1]["terminated"]
+            or window[t + steps - 1] + 1 in observed[t + steps : t + steps + 1]
+        ):
+            total = sum(look.gamma**k * np.asarray(row["reward"]) for k, row in enumerate(rows))
+            return total, steps, 0.0 if rows[-1]["terminated"] else look.gamma**steps
+    return np.zeros_like(ring.rows[window[t]].step["reward"]), 0, 1.0
 
 
 class Examples:

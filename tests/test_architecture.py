@@ -17,6 +17,7 @@ CORE = [
 ]
 SHARED = {
     "recollect.views.stack",
+    "recollect.views.windows",
     "recollect.stores.buffers",
     "recollect.samplers.order",
     "recollect.samplers.sumtree",

@@ -36,8 +36,10 @@ from recollect.samplers.weighted import Weighted
 from recollect.schedules import constant, linear
 from recollect.schema import Field, Schema
 from recollect.stores.ram import Ram
+from recollect.views.episodes import Episodes
 from recollect.views.example import Example
 from recollect.views.nstep import NStep
+from recollect.views.sequence import Sequence
 from recollect.views.transition import Transition
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ __all__ = [
     "ConfigurationError",
     "DropLowest",
     "EmptyMemoryError",
+    "Episodes",
     "Example",
     "Field",
     "Fifo",
@@ -79,6 +82,7 @@ __all__ = [
     "Reservoir",
     "Schema",
     "SchemaError",
+    "Sequence",
     "Shuffled",
     "StaleError",
     "Transition",

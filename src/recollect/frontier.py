@@ -9,6 +9,10 @@ In each stream rows enter and leave in time order, so a frontier needs three row
 rows before `left` start no example any more (they, or history that they need, are overwritten);
 rows before `decided` have entered or never will; rows before `seen` have been looked at. Catching
 up costs a constant for each new row, whatever the capacity.
+
+Where examples run on into later episodes, a start waits for so many steps of its stream. Its reader
+is then simply late: rows enter as they would have at the moment when the stream was that much
+shorter.
 """
 
 from __future__ import annotations
@@ -29,10 +33,14 @@ class Frontier:
         self._streams = streams
         self._slots = streams.slots
         self._view = view
+        self._ahead = view.ahead
         self._all = np.arange(streams.count)
         self._seen = np.zeros(streams.count, np.int64)
         self._decided = np.zeros(streams.count, np.int64)
         self._left = np.zeros(streams.count, np.int64)
+        # of a late reader: rows counted, and how many steps there are from `decided` up to them
+        self._counted = np.zeros(streams.count, np.int64)
+        self._waiting = np.zeros(streams.count, np.int64)
 
     def advance(self) -> tuple[Slots, Slots]:
         """Catches up with the streams.
@@ -42,13 +50,14 @@ class Frontier:
             entering: slots whose rows start one from now on. They enter after the others left.
         """
         streams = self._streams
-        if streams.count == 1 and streams.open.item(0):
+        if streams.count == 1 and not self._ahead and streams.open.item(0):
             quick = self._advance_open_episode()
             if quick is not None:
                 return quick
         leaving = self._leave(streams.head, streams.tail)
-        entering = self._enter(streams.head, streams.tail)
-        self._seen[:] = streams.head
+        head, is_open = self._late() if self._ahead else (streams.head, streams.open)
+        entering = self._enter(head, streams.tail, np.flatnonzero(is_open))
+        self._seen[:] = head
         return leaving, entering
 
     def _leave(self, head: Int64s, tail: Int64s) -> Slots:
@@ -57,22 +66,58 @@ class Frontier:
         lost = marks.offsets(self._streams.mark[self._slots(self._all, np.minimum(tail, head - 1))])
         # how long the oldest episode is does not matter here: its rows are told apart below
         steps = head - tail + lost
-        first, stop, _ = self._view.starts(Spans(steps, lost, steps > 0))
-        reach = tail + np.where(first < stop, first, steps) - lost
+        first, _, _ = self._view.starts(Spans(steps, lost, steps > 0))
+        reach = np.minimum(tail + first - lost, head)
 
         left = np.maximum(before, tail)
-        numbers, owner = _ranges(left, np.minimum(reach, head))
-        if len(numbers):
+        most = 64
+        numbers, owner = _ranges(left, np.minimum(reach, left + most))
+        while len(numbers):
             offset = marks.offsets(self._streams.mark[self._slots(owner, numbers)])
             of_oldest = numbers - offset == (tail - lost)[owner]
-            left += np.bincount(owner[of_oldest], minlength=len(left))
+            passed = np.bincount(owner[of_oldest], minlength=len(left))
+            left += passed
+            # a stream that passed fewer rows than it looked at is through
+            reach = np.where(passed < most, left, reach)
+            most *= 2
+            numbers, owner = _ranges(left, np.minimum(reach, left + most))
         self._left = left
         leaving, owner = _ranges(before, np.minimum(left, self._decided))
         return self._slots(owner, leaving)
 
-    def _enter(self, head: Int64s, tail: Int64s) -> Slots:
+    def _late(self) -> tuple[Int64s, NDArray[np.bool_]]:
+        """Where each stream's head was `ahead` steps ago, and whether an episode was open then.
+
+        That is also how far rows are decided: all that a late reader sees may start an example.
+        """
+        head, tail = self._streams.head, self._streams.tail
+        overtaken = tail > self._decided
+        self._waiting[overtaken] = 0
+        self._decided[overtaken] = tail[overtaken]
+        numbers, owner = _ranges(np.where(overtaken, tail, self._counted), head)
+        self._waiting += np.bincount(owner[self._is_step(owner, numbers)], minlength=len(head))
+        self._counted[:] = head
+
+        late = self._decided.copy()
+        due = np.maximum(self._waiting - self._ahead, 0)
+        # no two closing rows are neighbours
+        numbers, owner = _ranges(late, np.minimum(late + 2 * due, head))
+        is_step = self._is_step(owner, numbers)
+        numbers, owner = numbers[is_step], owner[is_step]
+        begins = np.searchsorted(owner, self._all)
+        among_due = np.arange(len(owner)) - begins[owner] < due[owner]
+        np.maximum.at(late, owner[among_due], numbers[among_due] + 1)
+        self._waiting -= due
+        offset = marks.offsets(self._streams.mark[self._slots(self._all, late)])
+        return late, (late < head) & (offset > 0)
+
+    def _is_step(self, owner: NDArray[np.intp], numbers: Int64s) -> NDArray[np.bool_]:
+        mark = self._streams.mark[self._slots(owner, numbers)]
+        is_step: NDArray[np.bool_] = (mark & marks.CLOSING) == 0
+        return is_step
+
+    def _enter(self, head: Int64s, tail: Int64s, is_open: NDArray[np.intp]) -> Slots:
         """Applies the view's rule to the episodes that have new rows."""
-        is_open = np.flatnonzero(self._streams.open)
         open_steps = marks.offsets(self._streams.mark[self._slots(is_open, head[is_open])])
         looked_at = head.copy()
         looked_at[is_open] -= open_steps
@@ -121,11 +166,11 @@ class Frontier:
             _OLDEST_AND_OPEN,
         )
         first, stop, step = self._view.starts(spans)
-        (first_oldest, first_open), (stop_oldest, stop_open) = first.tolist(), stop.tolist()
+        (first_oldest, first_open), (_, stop_open) = first.tolist(), stop.tolist()
 
         before, decided = self._left.item(0), self._decided.item(0)
         left = max(before, tail)
-        reach = tail - lost + first_oldest if first_oldest < stop_oldest else head
+        reach = min(tail - lost + first_oldest, head)
         while left < reach and left - (mark.item(left % size) >> marks.OFFSET_SHIFT) == tail - lost:
             left += 1
         low = max(begin + first_open, decided)

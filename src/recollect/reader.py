@@ -71,7 +71,7 @@ class Reader:
         self._nested = {
             name: tree for name, tree in schema.fields.items() if isinstance(tree, (dict, tuple))
         }
-        if "obs" in self._nested and schema.kind == "steps":
+        if "obs" in self._nested and schema.kind == "steps" and view.has_next_obs:
             self._nested["next_obs"] = self._nested["obs"]
         self._calls = 0
         self._pending: dict[int, float] = {}
@@ -289,6 +289,7 @@ class Reader:
         if not eligible:
             raise EmptyMemoryError(
                 f"sample: no row is eligible under {self.view!r}: {len(shared.rows)} steps are held"
+                + (f"; a row needs {self.view.needs}" if self.view.needs else "")
                 if shared.schema.kind == "steps"
                 else "sample: the memory is empty"
             )

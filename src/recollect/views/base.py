@@ -50,6 +50,10 @@ class Rows(Protocol):
         """Reward and mark (see `recollect.marks`) of each slot."""
         ...
 
+    def keys(self, slots: Slots) -> NDArray[np.int64]:
+        """The key of each slot's row."""
+        ...
+
 
 class View(ABC):
     """How the rows at and around an anchor become one training example."""
@@ -60,15 +64,28 @@ class View(ABC):
     random = False
     """Whether `gather` needs a generator."""
 
+    has_next_obs = True
+    """Whether examples of steps hold their successors."""
+
+    ahead = 0
+    """How many more steps of its stream, in later episodes too, a start waits for."""
+
     def open(self, schema: Schema) -> None:  # noqa: B027 (most views have nothing to check)
         """Checks the view's settings against the schema, and raises `ConfigurationError`."""
+
+    @property
+    def needs(self) -> str:
+        """What a row needs to start an example, for the error that no row can; "" if no more than
+        to be there."""
+        return ""
 
     @abstractmethod
     def starts(self, episodes: Spans) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
         """Which offsets of each episode can start an example: `range(first, stop, step)`.
 
         Pure and vectorised; first and stop are (E,). While an episode grows, stop never falls and
-        first rises only with `lost`, so rows enter and leave in time order.
+        first rises only with `lost`, so rows enter and leave in time order. Rows before first
+        leave, whatever stop is.
         """
 
     @abstractmethod
