@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src" / "recollect"
-PARTS = ("stores", "samplers", "retention", "views")
+PARTS = ("stores", "samplers", "retention", "views", "transforms")
 EDGES = ("gym", "interop", "learners", "cli", "experiments", "cluster")
 CORE = [
     path
@@ -23,6 +23,8 @@ SHARED = {
     "recollect.samplers.sumtree",
     "recollect.samplers.weights",
     "recollect.retention.slots",
+    "recollect.transforms.fields",
+    "recollect.transforms.images",
 }
 """Structures that several parts of a room are made of, no parts themselves."""
 

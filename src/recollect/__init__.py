@@ -36,6 +36,16 @@ from recollect.samplers.weighted import Weighted
 from recollect.schedules import constant, linear
 from recollect.schema import Field, Schema
 from recollect.stores.ram import Ram
+from recollect.transforms.base import Chain, Transform
+from recollect.transforms.blend import Blend
+from recollect.transforms.clip import Clip
+from recollect.transforms.crop import RandomCrop
+from recollect.transforms.flip import Flip
+from recollect.transforms.interpolate import Interpolate
+from recollect.transforms.noise import Noise
+from recollect.transforms.normalize import Normalize
+from recollect.transforms.scale import Scale
+from recollect.transforms.shift import RandomShift
 from recollect.views.episodes import Episodes
 from recollect.views.example import Example
 from recollect.views.nstep import NStep
@@ -50,8 +60,11 @@ __version__ = "0.1.0"
 __all__ = [
     "Balanced",
     "Batch",
+    "Blend",
+    "Chain",
     "ChainBreakWarning",
     "ChainError",
+    "Clip",
     "ClosedError",
     "ConfigurationError",
     "DropLowest",
@@ -60,7 +73,9 @@ __all__ = [
     "Example",
     "Field",
     "Fifo",
+    "Flip",
     "HighestPriority",
+    "Interpolate",
     "LimiterTimeoutError",
     "LowestPriority",
     "Memory",
@@ -69,10 +84,14 @@ __all__ = [
     "Mixture",
     "NStep",
     "Newest",
+    "Noise",
+    "Normalize",
     "Oldest",
     "Prioritized",
     "PriorityError",
     "Ram",
+    "RandomCrop",
+    "RandomShift",
     "Ranked",
     "Reader",
     "Recent",
@@ -80,11 +99,13 @@ __all__ = [
     "Recorder",
     "ReplayRatio",
     "Reservoir",
+    "Scale",
     "Schema",
     "SchemaError",
     "Sequence",
     "Shuffled",
     "StaleError",
+    "Transform",
     "Transition",
     "Uniform",
     "VectorRecorder",

@@ -180,6 +180,11 @@ class Examples:
         """A block of fields for each array of slots."""
         return self._store.read(*slots)
 
+    def whole(self, slots: Slots) -> dict[str, NDArray[Any]]:
+        """All fields of examples, by flat name."""
+        (block,) = self._store.read(slots)
+        return {name: block[name] for name in self.schema.flat}
+
     def __len__(self) -> int:
         """Examples held."""
         return self._held

@@ -63,6 +63,8 @@ class Memory:
         sampler: which rows are replayed. Default: `Uniform()`.
         retention: which example makes room for the next; streams are rings. Default: `Fifo()`.
         store: where rows live. Default: `Ram()`.
+        transforms: what is done to a batch after it was gathered, one after the other:
+            `rc.Normalize(...)`, or your own functions of a batch.
         max_draws: a row leaves once it was replayed so often, by whichever reader.
         limiter: `ReplayRatio(...)`, which makes `add` or `sample` wait for the other in another
             thread. Default: nobody waits.
@@ -85,6 +87,7 @@ class Memory:
         sampler: Sampler | None = None,
         retention: Retention | None = None,
         store: Store | None = None,
+        transforms: Sequence[Any] = (),
         max_draws: int | None = None,
         limiter: ReplayRatio | None = None,
         chain: Literal["warn", "raise"] = "warn",
@@ -147,7 +150,8 @@ class Memory:
         self._schema = schema
         self._streams = streams
         self._dropped = 0
-        self._first = Reader(self._shared, view, sampler if sampler is not None else Uniform())
+        sampler = sampler if sampler is not None else Uniform()
+        self._first = Reader(self._shared, view, sampler, transforms)
         self._shared.first = self._first
 
     @property
@@ -268,9 +272,12 @@ class Memory:
             before = rows.chain_breaks
             if keep is None:
                 keys = rows.extend(stream, flat, count)
+                self._shared.observe(flat)
             else:
                 keys = np.full(count, -1, np.int64)
-                keys[keep] = rows.extend(stream, *without_dropped(flat, keep))
+                kept, many, afresh = without_dropped(flat, keep)
+                keys[keep] = rows.extend(stream, kept, many, afresh)
+                self._shared.observe(kept)
                 if not keep[-1]:
                     rows.cut(np.array([stream]))
                 self._dropped += int((~keep).sum())
@@ -382,6 +389,7 @@ class Memory:
         with self._writing(count):
             self._shared.check_open()
             taken, key = rows.swap(flat, count, probability)
+            self._shared.observe(flat)
         return Batch(nested(self._schema.fields, taken) | {"key": key})
 
     def clear(self) -> None:
@@ -390,18 +398,25 @@ class Memory:
             self._shared.check_open()
             self._rows.clear()
 
-    def reader(self, view: View | None = None, sampler: Sampler | None = None) -> Reader:
+    def reader(
+        self,
+        view: View | None = None,
+        sampler: Sampler | None = None,
+        transforms: Sequence[Any] = (),
+    ) -> Reader:
         """A further reader over the same rows, those held already and those to come.
 
         Args:
             view: default as for `Memory`.
             sampler: default `Uniform()`.
+            transforms: default none.
         """
         default = Transition() if self._schema.kind == "steps" else Example()
         return Reader(
             self._shared,
             view if view is not None else default,
             sampler if sampler is not None else Uniform(),
+            transforms,
         )
 
     @property
@@ -512,6 +527,7 @@ class Memory:
                 rows.cut(np.array([stream]))
                 return -1
             key = rows.append(stream, flat)
+            self._shared.observe(flat)
         if rows.chain_breaks != before:
             self._warn_of_breaks(before)
         return key
@@ -527,14 +543,16 @@ class Memory:
         with self._writing(count, longest=1):
             self._shared.check_open()
             before = rows.chain_breaks
-            if chosen is None and keep is None and count > 1:
+            if chosen is not None or keep is not None:
+                keys = self._add_some(rows, streams, chosen, keep, flat)
+            elif count > 1:
                 keys = rows.append_each(streams, flat)
-            elif chosen is None and keep is None:
+                self._shared.observe(flat)
+            else:
                 # a vector of one environment, as whole numbers
                 only_one = {name: value[0] for name, value in flat.items()}
                 keys = np.array([rows.append(int(streams[0]), only_one)])
-            else:
-                keys = self._add_some(rows, streams, chosen, keep, flat)
+                self._shared.observe(only_one)
         if rows.chain_breaks != before:
             self._warn_of_breaks(before)
         return keys
@@ -555,6 +573,7 @@ class Memory:
             lost, chosen = chosen[~keep], chosen[keep]
         if len(chosen):
             keys[chosen] = rows.append_each(streams[chosen], flat)
+            self._shared.observe(flat)
         if keep is not None:
             rows.cut(streams[lost])
             self._dropped += len(lost)
@@ -565,10 +584,13 @@ class Memory:
         with self._writing(count):
             self._shared.check_open()
             if keep is None:
-                return rows.extend(flat, count)
+                keys = rows.extend(flat, count)
+                self._shared.observe(flat)
+                return keys
             keys = np.full(count, -1, np.int64)
             kept = {name: value[keep] for name, value in flat.items()}
             keys[keep] = rows.extend(kept, int(keep.sum()))
+            self._shared.observe(kept)
             self._dropped += int((~keep).sum())
             return keys
 

@@ -6,6 +6,7 @@ read has been overwritten meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -23,7 +24,11 @@ from recollect.schema import as_numpy
 from recollect.shared import Shared
 from recollect.stores.base import Slots
 from recollect.streams import Streams
+from recollect.transforms.base import Chain
 from recollect.views.base import Rows, View
+
+SHOWN_AT_ONCE = 10_000
+"""Rows held already that a new reader's transforms are shown at a time."""
 
 ATTEMPTS = 3
 """How often a batch is gathered without the lock before it is gathered under it."""
@@ -52,7 +57,9 @@ class Reader:
     Each reader has its own eligible rows, priorities and random generator.
     """
 
-    def __init__(self, shared: Shared, view: View, sampler: Sampler) -> None:
+    def __init__(
+        self, shared: Shared, view: View, sampler: Sampler, transforms: Sequence[Any] = ()
+    ) -> None:
         schema = shared.schema
         for name, part, kind in (("view", view, View), ("sampler", sampler, Sampler)):
             if not isinstance(part, kind):
@@ -62,7 +69,9 @@ class Reader:
                 f"view: {type(view).__name__} makes examples of a schema of {view.kind}, "
                 f"this memory holds {schema.kind}"
             )
+        self.transform = Chain(transforms)
         view.open(schema)
+        self.transform.open(schema)
         sampler.open(shared.rows.capacity)
         self.view = view
         self.sampler = sampler
@@ -87,6 +96,9 @@ class Reader:
             else:
                 self._frontier = ExampleFrontier(shared.rows)
             self._seen_version = -1
+            if self.transform.observes:
+                self._show_held()
+                shared.watched = True
             shared.readers.add(self)
 
     def sample(
@@ -126,16 +138,17 @@ class Reader:
 
     def _sample(self, n: int) -> Batch:
         limiter = self._shared.limiter
-        if limiter is None:
-            return self._draw_and_gather(n)
-        limiter.sample(n)
+        if limiter is not None:
+            limiter.sample(n)
         try:
-            return self._draw_and_gather(n)
+            batch, rng = self._draw_and_gather(n)
         except BaseException:
-            limiter.take_back(sampled=n)
+            if limiter is not None:
+                limiter.take_back(sampled=n)
             raise
+        return self.transform(batch, rng) if len(self.transform) else batch
 
-    def _draw_and_gather(self, n: int) -> Batch:
+    def _draw_and_gather(self, n: int) -> tuple[Batch, np.random.Generator | None]:
         shared = self._shared
         # a limit takes rows out as they are drawn: nobody may overwrite them before the gathering
         for _ in range(ATTEMPTS if shared.limit is None else 0):
@@ -153,11 +166,11 @@ class Reader:
             with shared.lock:
                 shared.end_gathering()
                 if self._is_still_true(drawn):
-                    return self._batch(drawn, fields)
+                    return self._batch(drawn, fields), drawn.rng
         with shared.lock:
             drawn = self._draw(n)
             fields = self.view.gather(self._rows, drawn.slots, drawn.call, drawn.rng)
-            return self._batch(drawn, fields)
+            return self._batch(drawn, fields), drawn.rng
 
     def update(self, keys: Any, priority: Any = None, **extras: Any) -> int:
         """Gives rows new priorities under this reader's sampler, or new values of extra fields.
@@ -236,6 +249,12 @@ class Reader:
         self.sampler.resize(capacity, place)
         self._seen_version = self._shared.rows.version
 
+    def _show_held(self) -> None:
+        """Lets the transforms learn from what is held already. The lock is held."""
+        held = self._shared.rows.held()
+        for first in range(0, len(held), SHOWN_AT_ONCE):
+            self.transform.observe(self._shared.rows.whole(held[first : first + SHOWN_AT_ONCE]))
+
     def _prioritize(
         self,
         keys: NDArray[np.int64],
@@ -299,7 +318,8 @@ class Reader:
         else:
             slots, probability, key = self._draw_limited(n, shared.limit)
         weight = self.sampler.weight(probability, eligible, self._calls)
-        rng = self._rng.spawn(1)[0] if self.view.random else None
+        random = self.view.random or self.transform.random
+        rng = self._rng.spawn(1)[0] if random else None
         return _Draw(
             slots,
             key,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class Shared:
     first: Reader | None = None
     """The one that the memory's own `sample` and `update` speak to."""
     readers: weakref.WeakSet[Reader] = field(default_factory=weakref.WeakSet)
+    watched: bool = False
+    """Whether a reader's transforms learn from what is added."""
     closed: bool = False
     sampled: int = 0
     updated: int = 0
@@ -64,6 +66,13 @@ class Shared:
     def check_open(self) -> None:
         if self.closed:
             raise ClosedError("this memory is closed")
+
+    def observe(self, flat: Mapping[str, Any]) -> None:
+        """Shows what was just added to the transforms that learn from it. The lock is held."""
+        if self.watched:
+            for reader in self.readers:
+                if reader.transform.observes:
+                    reader.transform.observe(flat)
 
     def withdraw(self, slots: Slots) -> None:
         """Takes held rows (distinct slots) out of every reader, for good."""

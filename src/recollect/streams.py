@@ -302,6 +302,21 @@ class Streams:
         """A block of fields for each array of slots."""
         return self._store.read(*slots)
 
+    def held(self) -> Slots:
+        """The slots of all held steps, stream by stream, oldest first."""
+        owner = np.repeat(self._all, self.head - self.tail)
+        numbers = [np.arange(*ends) for ends in zip(self.tail, self.head, strict=True)]
+        slots = self.slots(owner, np.concatenate(numbers))
+        steps: Slots = slots[(self.mark[slots] & marks.CLOSING) == 0]
+        return steps
+
+    def whole(self, slots: Slots) -> dict[str, NDArray[Any]]:
+        """All fields of steps, by flat name."""
+        (block,) = self._store.read(slots)
+        reward, _ = self._store.scan(slots)
+        others = {name: block[name] for name in self.schema.flat if name != "reward"}
+        return others | {"reward": reward}
+
     def scan(self, slots: Slots) -> tuple[NDArray[Any], NDArray[np.uint32]]:
         """Reward and mark of each slot."""
         return self._store.scan(slots)

@@ -1,0 +1,1 @@
+"""What is done to a gathered batch. One transform, one file; `base.py` says what one is."""
