@@ -207,7 +207,7 @@ def test_a_network_that_cannot_be_had(saved):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk(saved):
-    saved.model.symlink_to("/dev/full")
+    saved.model.with_suffix(".new").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         saved.save_model(torch.nn.Linear(1, 1))
 
