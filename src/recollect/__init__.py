@@ -48,6 +48,7 @@ from recollect.transforms.scale import Scale
 from recollect.transforms.shift import RandomShift
 from recollect.views.episodes import Episodes
 from recollect.views.example import Example
+from recollect.views.hindsight import Hindsight
 from recollect.views.nstep import NStep
 from recollect.views.sequence import Sequence
 from recollect.views.transition import Transition
@@ -75,6 +76,7 @@ __all__ = [
     "Fifo",
     "Flip",
     "HighestPriority",
+    "Hindsight",
     "Interpolate",
     "LimiterTimeoutError",
     "LowestPriority",

@@ -352,7 +352,7 @@ class Reader:
         shared = self._shared
         if drawn.version == (shared.rows.version, shared.rewrites):
             return True
-        if drawn.version[1] != shared.rewrites:
+        if drawn.version[1] != shared.rewrites or self.view.looks_back:
             return False
         self.advance()
         held = self._member[drawn.slots].all()

@@ -67,6 +67,9 @@ class View(ABC):
     has_next_obs = True
     """Whether examples of steps hold their successors."""
 
+    looks_back = False
+    """Whether rows are read that may be overwritten while the anchor is still held."""
+
     ahead = 0
     """How many more steps of its stream, in later episodes too, a start waits for."""
 
