@@ -10,6 +10,7 @@ from typing import Protocol, cast
 
 from tyro.extras import SubcommandApp
 
+from recollect.cli.bitflip import RunBitflip
 from recollect.cli.cliffwalk import RunCliffwalk
 from recollect.cli.compare import Compare
 from recollect.cli.eval import Evaluate
@@ -17,6 +18,7 @@ from recollect.cli.experiment import RunAblation
 from recollect.cli.info import Info
 from recollect.cli.rehearsal import RunRehearsal, TrainRehearsal
 from recollect.cli.train import train_dqn
+from recollect.cli.truncation import RunTruncation
 
 
 class UsageError(Exception):
@@ -36,8 +38,10 @@ train.command(name="rehearsal")(TrainRehearsal)
 
 experiment = SubcommandApp()
 experiment.command(name="ablation")(RunAblation)
+experiment.command(name="bitflip")(RunBitflip)
 experiment.command(name="cliffwalk")(RunCliffwalk)
 experiment.command(name="rehearsal")(RunRehearsal)
+experiment.command(name="truncation")(RunTruncation)
 
 recollect = SubcommandApp()
 recollect.command(train, name="train", help="Train an agent or a classifier with replay.")
