@@ -53,7 +53,9 @@ def sample_frames(rows: int) -> Callable[[], object]:
 
 
 def prioritized(rows: int, sampler: Any = None, batch_size: int = 256) -> Callable[[], object]:
-    memory = filled(rows, sampler=sampler or rc.Prioritized(alpha=0.6, beta=0.4))
+    if sampler is None:  # one without members yet is false
+        sampler = rc.Prioritized(alpha=0.6, beta=0.4)
+    memory = filled(rows, sampler=sampler)
     every = memory.sampler.state()["members"] if memory.eligible else []
     for part in np.array_split(every, max(rows // 100_000, 1)):
         memory.update(memory._rows.keys(part), priority=data.priorities(len(part)))
