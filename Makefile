@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test check bench format clean
+.PHONY: help install demo test check bench bench-compare format clean
 
 help:
 	@echo "make demo    train an agent on CartPole with and without replay, and draw both"
 	@echo "make test    run the whole test suite"
 	@echo "make check   ruff (lint and format) and mypy"
 	@echo "make bench   measure beside the peers (an environment of its own), write docs/benchmarks.md"
+	@echo "make bench-compare BASE=old.json   what has changed since an earlier docs/benchmarks.json"
 	@echo "make format  let ruff mend what it can"
 	@echo "make clean   remove .venv, runs and caches"
 
@@ -51,6 +52,10 @@ check: $(READY)
 
 bench: .venv-bench/ready
 	.venv-bench/bin/python -W ignore -m benchmarks
+
+bench-compare: .venv-bench/ready
+	@test -n "$(BASE)" || { echo "make bench-compare BASE=old.json [NEW=new.json]"; exit 1; }
+	@.venv-bench/bin/python -m benchmarks.compare $(BASE) $(NEW)
 
 .venv-bench/ready: pyproject.toml benchmarks/requirements.txt
 	@echo "Installing the peers into .venv-bench (a few minutes the first time)"

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import cpprb
 import numpy as np
 
 from benchmarks import data
+
+NOT_OFFERED = {
+    "sequence_frames": "no sequences",
+    "sequence_vectors": "no sequences",
+}
+REMARKS = {
+    "sample_nstep": "summed when a step is added",
+    "hindsight": "relabelled when an episode ends: five rows for a step",
+    "stored_frames": "`next_of` and `stack_compress`",
+}
 
 VECTORS = {
     "obs": {"shape": data.OBS},
@@ -51,6 +62,11 @@ def sample_nstep(rows: int) -> Callable[[], object]:
 
 
 def sample_frames(rows: int) -> Callable[[], object]:
+    buffer = stored_frames(rows, [data.frames(data.EPISODE)])
+    return lambda: buffer.sample(32)
+
+
+def stored_frames(rows: int, episodes: list[np.ndarray]) -> Any:
     fields = {
         "obs": {"shape": (*data.FRAME, data.STACK), "dtype": np.uint8},
         "act": {"dtype": np.int64},
@@ -58,19 +74,39 @@ def sample_frames(rows: int) -> Callable[[], object]:
         "done": {},
     }
     buffer = cpprb.ReplayBuffer(rows, fields, next_of="obs", stack_compress="obs")
-    frames = np.moveaxis(data.frames(data.EPISODE + data.STACK), 0, -1)
-    for step in range(rows):
-        at = step % data.EPISODE
-        buffer.add(
-            obs=frames[..., at : at + data.STACK],
-            next_obs=frames[..., at + 1 : at + 1 + data.STACK],
-            act=0,
-            rew=0.0,
-            done=0.0,
-        )
-        if at == data.EPISODE - 1:
-            buffer.on_episode_end()
-    return lambda: buffer.sample(32)
+    for frames in data.played(rows, episodes):
+        stacks = data.stacks(frames)
+        for obs, next_obs in pairwise(stacks):
+            buffer.add(obs=obs, next_obs=next_obs, act=0, rew=0.0, done=0.0)
+        buffer.on_episode_end()
+    return buffer
+
+
+def hindsight(rows: int) -> Callable[[], object]:
+    # the observation holds what was achieved, the buffer keeps the goal beside it
+    state = {"shape": data.OBSERVATION + data.GOAL}
+    buffer = cpprb.HindsightReplayBuffer(
+        rows,
+        {"obs": state, "act": {"shape": data.FETCH_ACTION}, "next_obs": state, "done": {}},
+        max_episode_len=data.FETCH_EPISODE,
+        reward_func=lambda later, act, goal: data.fetch_reward(later[:, -data.GOAL :], goal),
+        goal_func=lambda obs: obs[:, -data.GOAL :],
+        goal_shape=data.GOAL,
+        additional_goals=4,
+        prioritized=False,
+    )
+    steps = data.fetch(max(rows // 5, data.FETCH_EPISODE))
+    fields = {
+        "obs": np.hstack((steps["observation"], steps["achieved_goal"])),
+        "next_obs": np.hstack((steps["next_observation"], steps["next_achieved_goal"])),
+        "act": steps["action"],
+        "done": steps["terminated"],
+    }
+    for begin in range(0, len(steps["action"]), data.FETCH_EPISODE):
+        episode = slice(begin, begin + data.FETCH_EPISODE)
+        buffer.add(**{name: values[episode] for name, values in fields.items()})
+        buffer.on_episode_end(steps["desired_goal"][begin])
+    return lambda: buffer.sample(256)
 
 
 def prioritized(rows: int) -> Callable[[], object]:

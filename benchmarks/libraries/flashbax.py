@@ -8,13 +8,18 @@ from typing import Any
 import flashbax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks import data
 
 NOT_OFFERED = {
     "sample_nstep": "n-step returns are left to the user",
     "sample_frames": "frames are not stacked when they are drawn",
+    "stored_frames": "frames are not stacked when they are drawn",
+    "hindsight": "goals are left to the user",
 }
+_RUNNING_ON = "windows run on across episodes"
+REMARKS = {"sequence_frames": _RUNNING_ON, "sequence_vectors": _RUNNING_ON}
 
 
 def _steps(rows: int) -> dict[str, Any]:
@@ -59,6 +64,47 @@ class _Buffer:
 
 def sample_vectors(rows: int) -> Callable[[], object]:
     return _Buffer(rows).sample
+
+
+def sequence_frames(rows: int) -> Callable[[], object]:
+    episode = data.images()
+    repeated = {
+        name: np.resize(values, (rows, *values.shape[1:]))
+        for name, values in episode.items()
+        if name != "next_obs"
+    }
+    return _trajectories(repeated, *data.IMAGES)
+
+
+def sequence_vectors(rows: int) -> Callable[[], object]:
+    steps = data.vectors(rows)
+    del steps["next_obs"]
+    return _trajectories(steps, *data.WINDOWS)
+
+
+def _trajectories(steps: dict[str, Any], batch: int, length: int) -> Callable[[], object]:
+    rows = len(steps["reward"])
+    buffer = flashbax.make_trajectory_buffer(
+        add_batch_size=1,
+        sample_batch_size=batch,
+        sample_sequence_length=length,
+        period=1,
+        min_length_time_axis=length,
+        max_length_time_axis=rows,
+    )
+    state = buffer.init({name: jnp.asarray(values[0]) for name, values in steps.items()})
+    add, sample = jax.jit(buffer.add, donate_argnums=0), jax.jit(buffer.sample)
+    for begin in range(0, rows, data.EPISODE):
+        part = {name: values[None, begin : begin + data.EPISODE] for name, values in steps.items()}
+        state = add(state, part)
+    key = jax.random.PRNGKey(0)
+
+    def call() -> object:
+        nonlocal key
+        key, now = jax.random.split(key)
+        return jax.block_until_ready(sample(state, now))
+
+    return call
 
 
 def prioritized(rows: int) -> Callable[[], object]:

@@ -12,7 +12,6 @@ from benchmarks import data
 
 VECTORS = rc.Schema.steps(obs=rc.Field((data.OBS,)), action=rc.Field((data.ACTION,)))
 FRAMES = rc.Schema.steps(obs=rc.Field(data.FRAME, np.uint8), action=rc.Field((), np.int64))
-TRANSITION = rc.Transition
 
 
 def filled(rows: int, view: Any = None, **settings: Any) -> rc.Memory:
@@ -35,35 +34,121 @@ def sample_nstep(rows: int) -> Callable[[], object]:
 
 
 def sample_frames(rows: int) -> Callable[[], object]:
-    view = rc.Transition(gamma=0.99, stack=data.STACK)
-    memory = rc.Memory(FRAMES, rows, view=view, seed=0)
-    frames = data.frames(data.EPISODE)
-    ends = np.zeros(data.EPISODE, np.bool_)
-    ends[-1] = True
-    for _ in range(rows // data.EPISODE + 1):
-        memory.extend(
-            obs=frames[:-1],
-            action=np.zeros(data.EPISODE, np.int64),
-            reward=np.zeros(data.EPISODE, np.float32),
-            next_obs=frames[1:],
-            terminated=np.zeros(data.EPISODE, np.bool_),
-            truncated=ends,
-        )
+    memory = stored_frames(rows, [data.frames(data.EPISODE)])
     return lambda: memory.sample(32)
 
 
+def stored_frames(rows: int, episodes: list[np.ndarray]) -> rc.Memory:
+    view = rc.Transition(gamma=0.99, stack=data.STACK)
+    # each episode takes a row more, for its last observation
+    closing = sum(1 for _ in data.played(rows, episodes))
+    memory = rc.Memory(FRAMES, rows + closing, view=view, seed=0)
+    for frames in data.played(rows, episodes):
+        steps = len(frames) - 1
+        memory.extend(
+            obs=frames[:-1],
+            action=np.zeros(steps, np.int64),
+            reward=np.zeros(steps, np.float32),
+            next_obs=frames[1:],
+            terminated=np.zeros(steps, np.bool_),
+            truncated=data.ends(steps, steps),
+        )
+    return memory
+
+
+def sequence_frames(rows: int) -> Callable[[], object]:
+    batch, length = data.IMAGES
+    schema = rc.Schema.steps(obs=rc.Field(data.IMAGE, np.uint8), action=rc.Field((data.ACTION,)))
+    memory = rc.Memory(schema, rows, view=rc.Sequence(length), seed=0)
+    episode = data.images()
+    for _ in range(rows // data.EPISODE + 1):
+        memory.extend(**episode)
+    return lambda: memory.sample(batch)
+
+
+def sequence_vectors(rows: int) -> Callable[[], object]:
+    batch, length = data.WINDOWS
+    memory = filled(rows, rc.Sequence(length))
+    return lambda: memory.sample(batch)
+
+
+def hindsight_view() -> rc.Hindsight:
+    return rc.Hindsight(rc.Transition(gamma=0.98), reward=data.fetch_reward)
+
+
+def with_goals(
+    rows: int, episode: int, view: Any = None, observation: int = data.OBSERVATION
+) -> rc.Memory:
+    """A memory of exactly so many steps in episodes of so many."""
+    steps = data.fetch(rows, episode, observation)
+    names = ("observation", "achieved_goal", "desired_goal")
+    schema = rc.Schema.steps(
+        obs={name: rc.Field(steps[name].shape[1:]) for name in names},
+        action=rc.Field((data.FETCH_ACTION,)),
+    )
+    memory = rc.Memory(schema, rows + -(-rows // episode), view=view, seed=0)
+    memory.extend(
+        obs={name: steps[name] for name in names},
+        next_obs={name: steps.get(f"next_{name}", steps[name]) for name in names},
+        **{name: steps[name] for name in ("action", "reward", "terminated", "truncated")},
+    )
+    return memory
+
+
+def hindsight(rows: int) -> Callable[[], object]:
+    memory = with_goals(rows, data.FETCH_EPISODE, hindsight_view())
+    return lambda: memory.sample(256)
+
+
+def by_episodes(steps: int, episodes: int, length: int) -> tuple[Callable[[], object], ...]:
+    """Calls that draw sequences of so many steps, episodes as long, and with hindsight."""
+    memory = with_goals(steps, steps // episodes, observation=1)
+    # what an episode is too short for is not drawn, so that all draw as much
+    windows = memory.reader(rc.Sequence(length, pad=False))
+    whole, goals = memory.reader(rc.Episodes(length)), memory.reader(hindsight_view())
+    return lambda: windows.sample(64), lambda: whole.sample(64), lambda: goals.sample(256)
+
+
+def by_capacity(rows: int) -> tuple[Callable[[], object], ...]:
+    """Calls that draw transitions, draw and update by priority, and draw sequences."""
+    memory = filled(rows)
+    batch, length = data.WINDOWS
+    by_priority = _prioritized(memory.reader(rc.Transition(gamma=0.99), _sampler()), memory)
+    windows = memory.reader(rc.Sequence(length))
+    return lambda: memory.sample(256), by_priority, lambda: windows.sample(batch)
+
+
 def prioritized(rows: int, sampler: Any = None, batch_size: int = 256) -> Callable[[], object]:
-    if sampler is None:  # one without members yet is false
-        sampler = rc.Prioritized(alpha=0.6, beta=0.4)
-    memory = filled(rows, sampler=sampler)
-    every = memory.sampler.state()["members"] if memory.eligible else []
-    for part in np.array_split(every, max(rows // 100_000, 1)):
-        memory.update(memory._rows.keys(part), priority=data.priorities(len(part)))
+    # a sampler without members yet is false
+    memory = filled(rows, sampler=_sampler() if sampler is None else sampler)
+    return _prioritized(memory, memory, batch_size)
+
+
+def keys_of(memory: rc.Memory) -> np.ndarray:
+    """The key of every step held, in time order."""
+    return np.concatenate([episode.keys for episode in memory.episodes])
+
+
+def _sampler() -> rc.Prioritized:
+    return rc.Prioritized(alpha=0.6, beta=0.4)
+
+
+def _prioritized(reader: Any, memory: rc.Memory, batch_size: int = 256) -> Callable[[], object]:
+    """Gives every row a priority of its own; then a call that draws and updates."""
+    keys = keys_of(memory)
+    several = max(len(keys) // 100_000, 1)
+    for part, priority in zip(
+        np.array_split(keys, several),
+        np.array_split(data.priorities(len(keys)), several),
+        strict=True,
+    ):
+        reader.update(part, priority=priority)
     given = data.priority_batches()
 
-    def turn() -> None:
-        batch = memory.sample(batch_size)
-        memory.update(batch.key, priority=next(given)[:batch_size])
+    def turn() -> object:
+        batch = reader.sample(batch_size)
+        reader.update(batch.key, priority=next(given)[:batch_size])
+        return batch
 
     return turn
 
@@ -79,9 +164,8 @@ def mixture(rows: int) -> Callable[[], object]:
 def parts_of_mixture(rows: int) -> Callable[[], object]:
     memory, by_priority = filled(rows), prioritized(rows, batch_size=128)
 
-    def turn() -> None:
-        memory.sample(128)
-        by_priority()
+    def turn() -> object:
+        return memory.sample(128), by_priority()
 
     return turn
 

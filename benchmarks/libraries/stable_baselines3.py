@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from benchmarks import data
 
-NOT_OFFERED = {"prioritized": "no prioritized replay"}
+NOT_OFFERED = {
+    "prioritized": "no prioritized replay",
+    "sequence_frames": "no sequences from its replay buffers",
+    "sequence_vectors": "no sequences from its replay buffers",
+}
+REMARKS = {"stored_frames": "stacks, `optimize_memory_usage`"}
 
 OBS = spaces.Box(-np.inf, np.inf, (data.OBS,), np.float32)
 ACTION = spaces.Box(-1, 1, (data.ACTION,), np.float32)
@@ -43,6 +52,11 @@ def sample_nstep(rows: int) -> Callable[[], object]:
 
 
 def sample_frames(rows: int) -> Callable[[], object]:
+    buffer = stored_frames(rows, [data.frames(data.EPISODE)])
+    return lambda: buffer.sample(32)
+
+
+def stored_frames(rows: int, episodes: list[np.ndarray]) -> Any:
     # frames are stored as stacks, the next one in the next row
     space = spaces.Box(0, 255, (data.STACK, *data.FRAME), np.uint8)
     buffer = ReplayBuffer(
@@ -52,12 +66,46 @@ def sample_frames(rows: int) -> Callable[[], object]:
         optimize_memory_usage=True,
         handle_timeout_termination=False,
     )
-    frames = data.frames(data.EPISODE + data.STACK)
-    for row in range(rows):
-        at = row % data.EPISODE
-        buffer.observations[row, 0] = frames[at : at + data.STACK]
+    action, reward, done = np.zeros((1, 1), np.int64), np.zeros(1, np.float32), np.zeros(1)
+    for frames in data.played(rows, episodes):
+        stacks = np.moveaxis(data.stacks(frames), -1, 1)
+        for obs, next_obs in pairwise(stacks):
+            buffer.add(obs, next_obs, action, reward, done, [{}])
+    return buffer
+
+
+class _Fetch(gymnasium.Env):  # type: ignore[misc]
+    """What the buffer asks an environment for: spaces and rewards."""
+
+    observation_space = spaces.Dict(
+        {
+            "observation": spaces.Box(-np.inf, np.inf, (data.OBSERVATION,), np.float32),
+            "achieved_goal": spaces.Box(-np.inf, np.inf, (data.GOAL,), np.float32),
+            "desired_goal": spaces.Box(-np.inf, np.inf, (data.GOAL,), np.float32),
+        }
+    )
+    action_space = spaces.Box(-1, 1, (data.FETCH_ACTION,), np.float32)
+
+    def compute_reward(self, achieved: np.ndarray, desired: np.ndarray, info: Any) -> np.ndarray:
+        return data.fetch_reward(achieved, desired)
+
+
+def hindsight(rows: int) -> Callable[[], object]:
+    buffer = HerReplayBuffer(
+        rows, _Fetch.observation_space, _Fetch.action_space, DummyVecEnv([_Fetch]), n_sampled_goal=4
+    )
+    steps = data.fetch(rows)
+    for name in _Fetch.observation_space:
+        later = steps.get(f"next_{name}", steps[name])
+        buffer.observations[name][:, 0] = steps[name]
+        buffer.next_observations[name][:, 0] = later
+    buffer.actions[:, 0] = steps["action"]
+    buffer.rewards[:, 0] = steps["reward"]
+    buffer.dones[:, 0] = buffer.timeouts[:, 0] = steps["truncated"]
+    buffer.ep_start[:, 0] = np.arange(rows) // data.FETCH_EPISODE * data.FETCH_EPISODE
+    buffer.ep_length[:] = data.FETCH_EPISODE
     buffer.full = True
-    return lambda: buffer.sample(32)
+    return lambda: buffer.sample(256)
 
 
 def _step(environments: int) -> tuple[Any, ...]:

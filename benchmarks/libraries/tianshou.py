@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from tianshou.algorithm import Algorithm
-from tianshou.data import Batch, PrioritizedReplayBuffer, ReplayBuffer, VectorReplayBuffer
+from tianshou.data import (
+    Batch,
+    HERReplayBuffer,
+    PrioritizedReplayBuffer,
+    ReplayBuffer,
+    VectorReplayBuffer,
+)
 
 from benchmarks import data
+
+_PREVIOUS = "windows are found with `prev` and put together by the caller"
+REMARKS = {
+    "sequence_frames": _PREVIOUS,
+    "sequence_vectors": _PREVIOUS,
+    "hindsight": "relabels whole episodes in place, and puts them back before the next draw",
+    "stored_frames": "`ignore_obs_next` and `save_only_last_obs`",
+}
 
 
 def _batch(steps: dict[str, np.ndarray]) -> Any:
@@ -59,24 +74,90 @@ def sample_nstep(rows: int) -> Callable[[], object]:
 
 
 def sample_frames(rows: int) -> Callable[[], object]:
-    buffer = ReplayBuffer(rows, stack_num=data.STACK, ignore_obs_next=True, save_only_last_obs=True)
-    frames = data.frames(data.EPISODE + data.STACK)
-    for step in range(rows):
-        at = step % data.EPISODE
-        end = at == data.EPISODE - 1
-        buffer.add(
-            Batch(
-                obs=frames[at : at + data.STACK],
-                act=0,
-                rew=0.0,
-                terminated=False,
-                truncated=end,
-                done=end,
-                obs_next=frames[at + 1 : at + 1 + data.STACK],
-                info=Batch(),
-            )
-        )
+    buffer = stored_frames(rows, [data.frames(data.EPISODE)])
     return lambda: buffer.sample(32)
+
+
+def stored_frames(rows: int, episodes: list[np.ndarray]) -> Any:
+    buffer = ReplayBuffer(rows, stack_num=data.STACK, ignore_obs_next=True, save_only_last_obs=True)
+    for frames in data.played(rows, episodes):
+        stacks = np.moveaxis(data.stacks(frames), -1, 1)
+        last = len(frames) - 2
+        for step, (obs, next_obs) in enumerate(pairwise(stacks)):
+            buffer.add(
+                Batch(
+                    obs=obs,
+                    act=0,
+                    rew=0.0,
+                    terminated=False,
+                    truncated=step == last,
+                    done=step == last,
+                    obs_next=next_obs,
+                    info=Batch(),
+                )
+            )
+    return buffer
+
+
+def sequence_frames(rows: int) -> Callable[[], object]:
+    episode = data.images()
+    repeated = {
+        name: np.resize(episode[name], (rows, *episode[name].shape[1:]))
+        for name in ("obs", "action", "reward", "terminated", "truncated")
+    }
+    return _sequences(_holding(repeated), *data.IMAGES)
+
+
+def sequence_vectors(rows: int) -> Callable[[], object]:
+    return _sequences(_holding(data.vectors(rows)), *data.WINDOWS)
+
+
+def _holding(steps: dict[str, np.ndarray]) -> Any:
+    """A full buffer of steps whose next observations are the next rows'."""
+    rows = len(steps["reward"])
+    buffer = ReplayBuffer(rows, ignore_obs_next=True)
+    source = ReplayBuffer.from_data(
+        steps["obs"],
+        steps["action"],
+        steps["reward"],
+        steps["terminated"],
+        steps["truncated"],
+        steps["terminated"] | steps["truncated"],
+        np.zeros(rows, np.bool_),
+    )
+    buffer.update(source)
+    return buffer
+
+
+def _sequences(buffer: Any, batch: int, length: int) -> Callable[[], object]:
+    fields = ("obs", "act", "rew", "terminated", "truncated")
+
+    def call() -> object:
+        steps = [buffer.sample_indices(batch)]
+        while len(steps) < length:
+            steps.append(buffer.prev(steps[-1]))
+        indices = np.stack(steps[::-1], axis=1)
+        return {name: buffer.get(indices, name) for name in fields}
+
+    return call
+
+
+def hindsight(rows: int) -> Callable[[], object]:
+    steps = data.fetch(rows)
+    names = ("observation", "achieved_goal", "desired_goal")
+    source = ReplayBuffer.from_data(
+        Batch({name: steps[name] for name in names}),
+        steps["action"],
+        steps["reward"],
+        steps["terminated"],
+        steps["truncated"],
+        steps["terminated"] | steps["truncated"],
+        Batch({name: steps.get(f"next_{name}", steps[name]) for name in names}),
+    )
+    # four of five, as for the others
+    buffer = HERReplayBuffer(rows, data.fetch_reward, data.FETCH_EPISODE, future_k=5)
+    buffer.update(source)
+    return lambda: buffer.sample(256)
 
 
 def prioritized(rows: int) -> Callable[[], object]:

@@ -5,15 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from tensordict import TensorDict
-from torchrl.data import LazyTensorStorage, TensorDictReplayBuffer
+from torchrl.data import (
+    HERReplayBuffer,
+    LazyTensorStorage,
+    ReplayBuffer,
+    SliceSampler,
+    TensorDictReplayBuffer,
+)
+from torchrl.envs.transforms import CatFrames
 
 from benchmarks import data
 
 NOT_OFFERED = {
     "prioritized": "its compiled part, which prioritized sampling needs, does not load here",
     "sample_nstep": "n-step returns are made by a transform while steps are collected",
+}
+_CACHED = "slices, ends of episodes cached, as long as nothing is added"
+REMARKS = {
+    "sample_frames": "stacks, of 50 k rows",
+    "sequence_frames": _CACHED,
+    "sequence_vectors": _CACHED,
+    "hindsight": "ends of episodes cached, as long as nothing is added",
+    "stored_frames": "`CatFrames` on the buffer; the next frame once more",
 }
 
 
@@ -48,22 +64,101 @@ def sample_vectors(rows: int) -> Callable[[], object]:
 def sample_frames(rows: int) -> Callable[[], object]:
     # frames are stored as stacks, and the next ones again; the rows are kept few to spare memory
     rows = min(rows, 50_000)
-    shape = (rows, data.STACK, *data.FRAME)
-    storage = TensorDict(
+    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(rows), batch_size=32)
+    frames = data.frames(data.EPISODE)
+    for episode in data.played(rows, [frames]):
+        buffer.extend(_framed("observation", np.moveaxis(data.stacks(episode), -1, 1)))
+    return lambda: buffer.sample()
+
+
+def stored_frames(rows: int, episodes: list[np.ndarray]) -> Any:
+    stack = CatFrames(
+        N=data.STACK, dim=-3, in_keys=["pixels"], out_keys=["stack"], reset_key="_reset"
+    )
+    # the frames have to be told from their stacks by an axis of channels
+    transform, sampler = stack.make_rb_transform_and_sampler(32, end_key=("next", "done"))
+    buffer = ReplayBuffer(
+        storage=LazyTensorStorage(rows), sampler=sampler, transform=transform, batch_size=32
+    )
+    for frames in data.played(rows, episodes):
+        buffer.extend(_framed("pixels", frames[:, None]))
+    return buffer
+
+
+def _framed(name: str, frames: np.ndarray) -> TensorDict:
+    """An episode of so many frames or stacks, (T + 1, ...)."""
+    rows = len(frames) - 1
+    done = torch.from_numpy(data.ends(rows, rows))[:, None]
+    obs = torch.from_numpy(np.ascontiguousarray(frames))
+    return TensorDict(
         {
-            "observation": torch.ones(shape, dtype=torch.uint8),
+            name: obs[:-1],
             "action": torch.zeros(rows, dtype=torch.int64),
+            "done": torch.zeros_like(done),
             "next": {
-                "observation": torch.ones(shape, dtype=torch.uint8),
-                "reward": torch.zeros(rows),
-                "terminated": torch.zeros(rows, dtype=torch.bool),
-                "done": torch.zeros(rows, dtype=torch.bool),
+                name: obs[1:],
+                "reward": torch.zeros(rows, 1),
+                "terminated": torch.zeros_like(done),
+                "done": done,
             },
         },
         batch_size=[rows],
     )
-    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(rows), batch_size=32)
-    buffer.extend(storage)
+
+
+def sequence_frames(rows: int) -> Callable[[], object]:
+    buffer, call = _slices(rows, *data.IMAGES)
+    steps = _without_next(data.images())
+    for _ in range(rows // data.EPISODE):
+        buffer.extend(steps)
+    return call
+
+
+def sequence_vectors(rows: int) -> Callable[[], object]:
+    buffer, call = _slices(rows, *data.WINDOWS)
+    buffer.extend(_without_next(data.vectors(rows)))
+    return call
+
+
+def _slices(rows: int, batch: int, length: int) -> tuple[Any, Callable[[], object]]:
+    sampler = SliceSampler(slice_len=length, end_key=("next", "done"), cache_values=True)
+    buffer = TensorDictReplayBuffer(
+        storage=LazyTensorStorage(rows), sampler=sampler, batch_size=batch * length
+    )
+    return buffer, lambda: buffer.sample().reshape(batch, length)
+
+
+def _without_next(steps: dict[str, Any]) -> TensorDict:
+    """Steps whose next observation is the next step's; an end of an episode is (T, 1)."""
+    whole = _steps(steps).exclude(("next", "observation"))
+    for name in ("reward", "terminated", "done"):
+        whole["next", name] = whole["next", name][:, None]
+    return whole
+
+
+def hindsight(rows: int) -> Callable[[], object]:
+    def reward(steps: TensorDict) -> torch.Tensor:
+        apart = (steps["next", "achieved_goal"] - steps["desired_goal"]).norm(dim=-1, keepdim=True)
+        return -(apart > data.NEAR).float()
+
+    buffer = HERReplayBuffer(reward, her_ratio=0.8, storage=LazyTensorStorage(rows), batch_size=256)
+    steps = {name: torch.from_numpy(values) for name, values in data.fetch(rows).items()}
+    names = ("observation", "achieved_goal", "desired_goal")
+    buffer.extend(
+        TensorDict(
+            {
+                **{name: steps[name] for name in names},
+                "action": steps["action"],
+                "next": {
+                    **{name: steps.get(f"next_{name}", steps[name]) for name in names},
+                    "reward": steps["reward"][:, None],
+                    "terminated": steps["terminated"][:, None],
+                    "done": (steps["terminated"] | steps["truncated"])[:, None],
+                },
+            },
+            batch_size=[rows],
+        )
+    )
     return lambda: buffer.sample()
 
 

@@ -1,38 +1,91 @@
 """The benchmark runs from end to end, on tiny memories and with whatever libraries are there."""
 
+import json
 import sys
 
 import numpy as np
 import pytest
-from benchmarks.libraries import recollect as ours
+from benchmarks.alone import READERS
+from benchmarks.figures import CAPACITY, RATIOS
+from benchmarks.goals import GOALS
+from benchmarks.libraries import LIBRARIES, OURS
+from benchmarks.results import Report
 from benchmarks.timing import interleaved
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import FLOOR, WORKLOADS
 
 from benchmarks import __main__ as command
 
+PNG = b"\x89PNG"
 
-def test_the_page_is_written(tmp_path, monkeypatch, capsys):
-    page = tmp_path / "benchmarks.md"
-    arguments = ["--scale", "0.0001", "--turns", "1", "--out", str(page)]
-    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr(
+        sys, "argv", ["benchmarks", "--scale", "0.0001", "--turns", "1", *arguments]
+    )
     command.main()
-    text = page.read_text()
-    for workload in WORKLOADS:
-        assert workload.title[1:] in text
-    assert text.count("| **recollect** |") == len(WORKLOADS)
-    assert "| three-step returns, beside our single step | 2.00 |" in text
-    assert "plain copy" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["sample_vectors", "sample_nstep", "sample_frames"])
-def test_our_draws_are_what_they_claim(name):
-    batch = getattr(ours, name)(3200)()
-    assert batch.obs.shape[0] == (32 if name == "sample_frames" else 256)
-    assert batch.next_obs.shape == batch.obs.shape
-    if name == "sample_frames":
-        assert batch.obs.shape == (32, 4, 84, 84)
-    if name == "sample_nstep":
-        assert batch.steps.max() == 3
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where a whole run has written."""
+    written = tmp_path_factory.mktemp("docs")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        run(monkeypatch, "--out", str(written / "benchmarks.md"))
+    return written
+
+
+def test_the_page_shows_everything_that_was_measured(folder):
+    text = (folder / "benchmarks.md").read_text()
+    report = Report.load(folder / "benchmarks.json")
+    assert list(report.tables) == list(command.MEASURED)
+    for table in report.tables.values():
+        assert table.title[1:] in text
+        assert all(0 < time.low <= time.median <= time.high for time in table.times.values())
+        for name in {*table.times, *table.missing} - {OURS}:
+            assert f"| {name.replace('_', '-')} |" in text
+    beside = [*(workload.name for workload in WORKLOADS), "bytes"]
+    for name in beside:
+        table = report.tables[name]
+        assert table.times[OURS].median > 0
+        assert {*table.times, *table.missing} - {FLOOR} == set(LIBRARIES)
+    assert text.count("| **recollect** |") == len(beside)
+
+
+def test_the_page_shows_its_pictures(folder):
+    text = (folder / "benchmarks.md").read_text()
+    for picture in (RATIOS, CAPACITY):
+        assert f"({picture})" in text
+        assert (folder / picture).read_bytes().startswith(PNG)
+
+
+def test_a_goal_is_shown_wherever_both_sides_were_measured(folder):
+    text = (folder / "benchmarks.md").read_text()
+    tables = Report.load(folder / "benchmarks.json").tables
+    for goal in GOALS:
+        shown = f"| {goal.title} | {goal.limit:.2f} |"
+        sides = [goal.of] + ([goal.beside] if goal.beside else [])
+        alone = all(set(side.names).isdisjoint(LIBRARIES[1:]) for side in sides)
+        assert goal.measured(tables) is not None or not alone, goal.title
+        assert (shown in text) == (goal.measured(tables) is not None)
+
+
+def test_some_workloads_alone_write_no_page(tmp_path, monkeypatch, capsys):
+    page, numbers = tmp_path / "benchmarks.md", tmp_path / "new.json"
+    run(monkeypatch, "--out", str(page), "--only", "prioritized", "parts")
+    printed = capsys.readouterr().out
+    assert "prioritized of 1 M" in printed and "Ranked, 1 M rows" in printed
+    assert "add one step" not in printed and "cost by capacity" not in printed
+    assert not list(tmp_path.iterdir())
+    run(monkeypatch, "--out", str(page), "--only", "opening", "--json", str(numbers))
+    assert [path.name for path in tmp_path.iterdir()] == ["new.json"]
+    (table,) = json.loads(numbers.read_text())["tables"].values()
+    assert tuple(table["times"]) == READERS
+
+
+def test_an_unknown_workload_is_refused(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "--only", "prioritised")
+    assert "prioritised" in capsys.readouterr().err
 
 
 def test_callables_take_turns():
