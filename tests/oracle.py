@@ -6,8 +6,9 @@ time, and say which keys may be drawn under a `Look` and what each drawn row has
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +70,29 @@ class Whole:
     longer: str = "cut"
     bootstrap: bool = False
     gamma: float | None = None
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """A look at finished episodes as if the last thing achieved had been the goal all along: an
+    entry of obs that says both what is sought and what was achieved. `reward` of two such."""
+
+    look: Look | Windows | Whole
+    goal: str
+    reward: Callable[[Any, Any], Any]
+
+
+@dataclass
+class Chosen:
+    """A look at the finished episodes for which `wanted` was true when first asked. It must be
+    asked for its examples whenever the reader that looks so is asked for anything."""
+
+    look: Look | Windows | Whole | Relabelled
+    wanted: Callable[[Any], bool]
+    answers: dict[tuple[int, int], bool] = field(default_factory=dict)
+
+
+AnyLook = Look | Windows | Whole | Relabelled | Chosen
 
 
 def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -204,8 +228,12 @@ class Steps:
     def __len__(self) -> int:
         return sum(row.step is not None for ring in self.rings for row in ring.rows)
 
-    def examples(self, look: Look | Windows | Whole) -> dict[int, dict[str, Any]]:
+    def examples(self, look: AnyLook) -> dict[int, dict[str, Any]]:
         """What each drawable row must hold, by key."""
+        if isinstance(look, Relabelled):
+            return self._relabelled(look)
+        if isinstance(look, Chosen):
+            return self._chosen(look)
         found = {}
         for stream, ring in enumerate(self.rings):
             for i, row in enumerate(ring.rows):
@@ -222,11 +250,64 @@ class Steps:
                     found[stream << STREAM_SHIFT | row.number] = example
         return found
 
-    def eligible(self, look: Look | Windows | Whole) -> set[int]:
+    def eligible(self, look: AnyLook) -> set[int]:
         return set(self.examples(look))
 
-    def example(self, key: int, look: Look | Windows | Whole) -> dict[str, Any]:
+    def example(self, key: int, look: AnyLook) -> dict[str, Any]:
         return self.examples(look)[key]
+
+    def episodes(self) -> list[Episode]:
+        """Those of which a step is held, stream by stream, oldest first."""
+        found = []
+        for stream, ring in enumerate(self.rings):
+            first = 0
+            for i, row in enumerate(ring.rows):
+                if row.step is None:
+                    if first < i:
+                        found.append(Episode(stream, ring.rows[first : i + 1]))
+                    first = i + 1
+        return found
+
+    def _finished(self) -> dict[int, Episode]:
+        """The finished episode that each step belongs to, by key."""
+        return {
+            int(key): episode
+            for episode in self.episodes()
+            if episode.ended
+            for key in episode.keys
+        }
+
+    def _relabelled(self, look: Relabelled) -> dict[int, dict[str, Any]]:
+        other = copy.deepcopy(self)
+        for episode in other.episodes():
+            final = episode.rows[-1].obs[look.goal]
+            for row, later in zip(episode.rows, episode.rows[1:], strict=False):
+                row.step["reward"] = look.reward(later.obs[look.goal], final)
+            for row in episode.rows:
+                row.obs = row.obs | {look.goal: final}
+        examples, finished = other.examples(look.look), self._finished()
+        return {key: example for key, example in examples.items() if key in finished}
+
+    def _chosen(self, look: Chosen) -> dict[int, dict[str, Any]]:
+        examples, finished = self.examples(look.look), self._finished()
+        found = {}
+        for key, example in examples.items():
+            episode = finished.get(key)
+            if episode is None:
+                continue
+            last = episode.rows[-2].number
+            if isinstance(look.look, Windows) and look.look.cross_episodes:
+                # such a reader is late: it sees an end when the last step's window is whole
+                rows = self.rings[episode.stream].rows
+                following = [row for row in rows if row.step is not None and row.number >= last]
+                if len(following) < look.look.length:
+                    continue
+            which = episode.stream, last
+            if which not in look.answers:
+                look.answers[which] = look.wanted(episode)
+            if look.answers[which]:
+                found[key] = example
+        return found
 
     def stats(self) -> dict[str, float]:
         held = [(ring, row) for ring in self.rings for row in ring.rows if row.step is not None]
@@ -246,6 +327,24 @@ class Steps:
             # in steps of the row's own stream
             "mean_age": sum(ring.added - 1 - row.born for ring, row in held) / max(len(held), 1),
         }
+
+
+class Episode:
+    """What is held of one, and what `memory.episodes` says of it."""
+
+    def __init__(self, stream: int, rows: list[Row]) -> None:
+        *steps, last = self.rows = rows
+        self.stream, self.held, self.length = stream, len(steps), last.offset
+        self.ended = not last.open
+        self.terminated = bool(steps[-1].step["terminated"])
+        self.truncated = bool(steps[-1].step["truncated"])
+        self.end = "terminated" if self.terminated else "truncated" if self.truncated else "open"
+        self.episode_return = sum(np.asarray(row.step["reward"], np.float64) for row in steps)
+        self.keys = [stream << STREAM_SHIFT | row.number for row in steps]
+
+    def __getitem__(self, name: str) -> Any:
+        assert name not in ("obs", "next_obs")
+        return np.stack([row.step[name] for row in self.rows[:-1]])
 
 
 def _eligible(ring: Ring, i: int, look: Look) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "src" / "recollect"
 PARTS = ("stores", "samplers", "retention", "views", "transforms")
-EDGES = ("gym", "interop", "learners", "cli", "experiments", "cluster")
+EDGES = ("gym", "interop", "learners", "cli", "experiments", "cluster", "conformance")
 CORE = [
     path
     for path in sorted(PACKAGE.rglob("*.py"))
@@ -18,7 +18,16 @@ CORE = [
 SHARED = {
     "recollect.views.stack",
     "recollect.views.windows",
+    "recollect.stores.arrays",
     "recollect.stores.buffers",
+    "recollect.stores.codecs",
+    "recollect.stores.compressed",
+    "recollect.stores.decoding",
+    "recollect.stores.files",
+    "recollect.stores.locks",
+    "recollect.stores.pieces",
+    "recollect.stores.runs",
+    "recollect.stores.teams",
     "recollect.samplers.order",
     "recollect.samplers.sumtree",
     "recollect.samplers.weights",

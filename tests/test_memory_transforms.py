@@ -110,12 +110,12 @@ def test_frames_are_shifted_alike_and_the_store_stays_as_it_is() -> None:
     fields = rc.Schema.steps(obs=rc.Field((32, 36), np.uint8), action=rc.Field((), np.int64))
     memory = rc.Memory(fields, 200, view=view(look), transforms=[rc.RandomShift(4)], seed=0)
     memory.extend(**stacked(known_world("image", 0, 120)))
-    before = memory._shared.store.read(np.arange(200))[0]["obs"].copy()
+    before = memory.shared.store.read(np.arange(200))[0]["obs"].copy()
     batch = memory.sample(64)
     assert batch.obs.shape == (64, 4, 32, 36)
     plain = memory.reader(view=view(look))
     assert not np.array_equal(batch.obs, plain.sample(64).obs)
-    np.testing.assert_array_equal(before, memory._shared.store.read(np.arange(200))[0]["obs"])
+    np.testing.assert_array_equal(before, memory.shared.store.read(np.arange(200))[0]["obs"])
 
 
 def test_what_is_no_transform_is_refused() -> None:

@@ -8,13 +8,17 @@ from recollect.errors import (
     ChainError,
     ClosedError,
     ConfigurationError,
+    DamagedError,
     EmptyMemoryError,
     LimiterTimeoutError,
+    LockedError,
     MissingExtraError,
     PriorityError,
+    ReadOnlyError,
     RecollectError,
     SchemaError,
     StaleError,
+    StorageError,
 )
 from recollect.limits import ReplayRatio
 from recollect.memory import Memory
@@ -33,8 +37,11 @@ from recollect.samplers.recent import Recent
 from recollect.samplers.shuffled import Shuffled
 from recollect.samplers.uniform import Uniform
 from recollect.samplers.weighted import Weighted
+from recollect.saving.opening import open_memory as open
+from recollect.saving.writer import StreamWriter
 from recollect.schedules import constant, linear
 from recollect.schema import Field, Schema
+from recollect.stores.directory import Directory
 from recollect.stores.ram import Ram
 from recollect.transforms.base import Chain, Transform
 from recollect.transforms.blend import Blend
@@ -68,6 +75,8 @@ __all__ = [
     "Clip",
     "ClosedError",
     "ConfigurationError",
+    "DamagedError",
+    "Directory",
     "DropLowest",
     "EmptyMemoryError",
     "Episodes",
@@ -79,6 +88,7 @@ __all__ = [
     "Hindsight",
     "Interpolate",
     "LimiterTimeoutError",
+    "LockedError",
     "LowestPriority",
     "Memory",
     "MissingExtraError",
@@ -95,6 +105,7 @@ __all__ = [
     "RandomCrop",
     "RandomShift",
     "Ranked",
+    "ReadOnlyError",
     "Reader",
     "Recent",
     "RecollectError",
@@ -107,6 +118,8 @@ __all__ = [
     "Sequence",
     "Shuffled",
     "StaleError",
+    "StorageError",
+    "StreamWriter",
     "Transform",
     "Transition",
     "Uniform",
@@ -115,6 +128,7 @@ __all__ = [
     "constant",
     "linear",
     "mix",
+    "open",
     "record",
 ]
 

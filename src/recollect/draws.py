@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recollect.states import Saved
 from recollect.stores.base import Slots
 
 
@@ -30,6 +32,28 @@ class DrawLimit:
         self._key = np.full(capacity, -1, np.int64)
         self._count = np.zeros(capacity, np.uint32)
         self._key[place[held]], self._count[place[held]] = key[held], count[held]
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Which slots were drawn from, the keys of their rows then, and how often."""
+        drawn = np.flatnonzero(self._count)
+        return {
+            "capacity": np.array(len(self._key)),
+            "drawn": drawn,
+            "key": self._key[drawn],
+            "times": self._count[drawn],
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from what `state` returned, when nothing was drawn yet.
+
+        Raises:
+            ConfigurationError: the state does not fit; nothing is changed.
+        """
+        saved = Saved("max_draws", state, ["drawn", "key", "times"], len(self._key))
+        drawn = saved.slots("drawn")
+        key, times = saved.whole("key", drawn.shape), saved.whole("times", drawn.shape, least=1)
+        saved.check("times", times.max(initial=0) <= self._limit, f"{self._limit} times at most")
+        self._key[drawn], self._count[drawn] = key, times
 
     def admit(self, slots: Slots, keys: NDArray[np.int64]) -> tuple[NDArray[np.bool_], Slots]:
         """Counts draws as far as the limit allows.

@@ -35,6 +35,22 @@ class ClosedError(RecollectError, ValueError):
     """The memory was closed."""
 
 
+class LockedError(RecollectError, RuntimeError):
+    """Another process holds what was asked for: a memory's learner, or one of its streams."""
+
+
+class ReadOnlyError(RecollectError, ValueError):
+    """A memory that was opened to be looked at, or to be added to, cannot be changed otherwise."""
+
+
+class StorageError(RecollectError, OSError):
+    """The disk is full, a folder cannot be written, or no memory is where one was expected."""
+
+
+class DamagedError(RecollectError, ValueError):
+    """A file is damaged, cut short, or of a version that this one cannot read."""
+
+
 class LimiterTimeoutError(RecollectError, TimeoutError):
     """Adding or sampling waited for the other side for longer than the limiter allows."""
 

@@ -1,18 +1,25 @@
 """Independent examples: slots that a retention rule fills, each with a generation.
 
 A slot's generation is kept in its mark. It grows by one whenever the slot is filled or emptied, so
-it is odd while an example is held, and no key (generation and slot, packed) is used twice.
+it is odd while an example is held, and no key (generation and slot, packed) is used twice. An
+example is written while its slot counts as empty: whoever is killed meanwhile leaves an empty slot.
+
+Where the rows outlive a power cut, which may leave half of a page that was being written, each
+example has a checksum as well.
 """
 
 from __future__ import annotations
 
 import weakref
+import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recollect.cursors import Outside, fence
 from recollect.retention.base import Retention
 from recollect.schema import Schema
 from recollect.stores.base import Block, Slots, Store
@@ -22,37 +29,66 @@ SLOT_MASK = (1 << GENERATION_SHIFT) - 1
 
 Int64s = NDArray[np.int64]
 
+BESIDE = {"key": np.int64, "arrival": np.int64}
+"""What is kept of each slot beside its row; `CHECKED` of one that must outlive a power cut."""
+CHECKED = {**BESIDE, "checksum": np.uint32}
+
 
 class Examples:
     """The rows of a memory of examples.
 
+    Args:
+        outside: who else has to do with these rows, of which the store then has checksums; None:
+            nobody.
+
     Attributes:
-        added: examples ever offered.
         version: grows whenever rows are written, dropped, removed or moved.
+        refused: examples that were not stored, for not being finite.
+        rng: for the retention rule.
+        others: whether another process writes, and this one looks at it.
         followers: the frontiers that want to know which slots change.
     """
 
     def __init__(
-        self, schema: Schema, store: Store, capacity: int, retention: Retention, seed: Any
+        self,
+        schema: Schema,
+        store: Store,
+        capacity: int,
+        retention: Retention,
+        seed: Any,
+        outside: Outside | None = None,
     ) -> None:
         retention.open(capacity, schema)
         self.schema = schema
         self.capacity = capacity
-        self.added = 0
         self.version = 0
+        self.refused = 0
+        self.others = False
+        self._outside = outside
+        self._counter = np.zeros(1, np.int64) if outside is None else outside.added
         self._store = store
         self._retention = retention
         self._names = {name: name for name in schema.flat}
-        self._rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(seed)
         self._held = 0
         self.followers: weakref.WeakSet[ExampleFrontier] = weakref.WeakSet()
-        self._key = np.zeros(capacity, np.int64)
+        self._key = store.beside("key")
         self._moved: dict[int, int] = {}
         """The slots of keys whose examples had to move to another."""
         self._latest = 0
         """No slot that is gone had a later generation; even."""
-        self._arrival = np.zeros(capacity, np.int64)
+        self._arrival = store.beside("arrival")
         self._arrivals = 0
+
+    @property
+    def slot_count(self) -> int:
+        """Slots in which examples may be."""
+        return self.capacity
+
+    @property
+    def added(self) -> int:
+        """Examples ever offered."""
+        return int(self._counter[0])
 
     @property
     def used(self) -> int:
@@ -61,7 +97,7 @@ class Examples:
 
     def extend(self, rows: Mapping[str, Any], count: int) -> Int64s:
         """Offers B examples; rows are (B, ...). Returns keys (B,), -1 for those not kept."""
-        slots = self._retention.place(rows, count, self._rng)
+        slots = self._retention.place(rows, count, self.rng)
         kept = slots >= 0
         keys = np.full(count, -1, np.int64)
         if kept.all():
@@ -69,7 +105,7 @@ class Examples:
         elif kept.any():
             chosen = {name: rows[name][kept] for name in self._names}
             keys[kept] = self._put(slots[kept], chosen, self.added + np.flatnonzero(kept))
-        self.added += count
+        self._counter[0] += count
         return keys
 
     def swap(
@@ -85,9 +121,9 @@ class Examples:
         free = min(self.capacity - self._held, count)
         if free:
             self.extend({name: rows[name][:free] for name in self._names}, free)
-        wanted = free + np.flatnonzero(self._rng.random(count - free) < probability)
-        slots = self._rng.integers(self.capacity, size=len(wanted))
-        self.added += count - free
+        wanted = free + np.flatnonzero(self.rng.random(count - free) < probability)
+        slots = self.rng.integers(self.capacity, size=len(wanted))
+        self._counter[0] += count - free
         for offer, slot in zip(wanted.tolist(), slots, strict=True):
             place = np.array([slot])
             (block,) = self._store.read(place)
@@ -112,7 +148,7 @@ class Examples:
         """Removes the examples that do not fit into so many slots, as the retention rule says."""
         surplus = self._held - capacity
         if surplus > 0:
-            self.remove(self._retention.surplus(surplus, self.held(), self._rng))
+            self.remove(self._retention.surplus(surplus, self.held(), self.rng))
 
     def resize(self, capacity: int) -> Int64s:
         """Goes on with so many slots, into which what is held must fit.
@@ -130,10 +166,9 @@ class Examples:
         latest = max(self._latest, int(before.max(initial=0)))
         self._latest = latest + latest % 2
 
-        key, arrival = self._key, self._arrival
-        self._key, self._arrival = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
-        self._key[target], self._arrival[target] = key[held], arrival[held]
+        key = self._key
         self._store.resize(capacity, held, target)
+        self._key, self._arrival = self._store.beside("key"), self._store.beside("arrival")
         mark = self._store.mark
         kept = min(capacity, self.capacity)
         mark[:kept], mark[kept:] = before[:kept], self._latest
@@ -146,6 +181,80 @@ class Examples:
         self.capacity = capacity
         self.version += 1
         return place
+
+    def changing(self) -> AbstractContextManager[Any]:
+        """While nobody else looks at held rows."""
+        return nullcontext() if self._outside is None else self._outside.changing()
+
+    def without_lost(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """A saved state without the rows of others that were overwritten since: all of it."""
+        return arrays
+
+    def seal(self, slots: Slots) -> None:
+        """Renews the checksums of rows that were written."""
+        if self._outside is not None:
+            self._store.beside("checksum")[slots] = self._checksums(slots)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What is known of all slots, and where the generations go on."""
+        return {
+            "mark": self._store.mark.copy(),
+            "key": self._key.copy(),
+            "arrival": self._arrival.copy(),
+            "added": np.array(self.added),
+            "latest": np.array(self._latest),
+            "refused": np.array(self.refused),
+            "held": np.array(self._held),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from what `state` returned; the fields are in the store already."""
+        self._store.mark[:] = state["mark"]
+        self._key[:], self._arrival[:] = state["key"], state["arrival"]
+        self._counter[0], self._latest = int(state["added"]), int(state["latest"])
+        self.refused = int(state["refused"])
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes over what the store says, in which another process wrote. O(capacity)."""
+        held = np.flatnonzero(self._filled(np.arange(self.capacity)))
+        self._held = len(held)
+        self._arrivals = int(self._arrival[held].sum())
+        key = self._key[held]
+        astray = key & SLOT_MASK != held
+        self._moved = dict(zip(key[astray].tolist(), held[astray].tolist(), strict=True))
+        self._changed(np.arange(self.capacity))
+
+    def recover(self, latest: int, known: int | None = None) -> None:
+        """Takes over what a process left that was killed, or whose power was cut.
+
+        Args:
+            latest: as in the last state that was kept.
+            known: only so many offers reached the disk for sure, and of them what its checksum
+                says; None: all that was written is there.
+        """
+        mark = self._store.mark
+        self._latest = latest
+        held = self.in_use()
+        if known is not None:
+            whole = self.whole_of(held, known)
+            # whatever such a slot held, its next generation is new
+            mark[held[~whole]] += np.uint32(1)
+            self._counter[0] = known
+            held = held[whole]
+        newest = int(self._arrival[held].max(initial=-1)) + 1
+        self._counter[0] = max(int(self._counter[0]), newest)
+        self.refresh()
+
+    def whole_of(self, held: Slots, known: int) -> NDArray[np.bool_]:
+        """(M,), which of these examples are as they were when so many had been offered."""
+        stored = self._store.beside("checksum")[held]
+        whole: NDArray[np.bool_] = (self._arrival[held] < known) & (stored == self._checksums(held))
+        return whole
+
+    def in_use(self) -> Slots:
+        """The slots of all held examples, in their own order."""
+        return np.flatnonzero(self._filled(np.arange(self.capacity)))
 
     def held(self) -> Slots:
         """The slots of all held examples, oldest first."""
@@ -201,14 +310,29 @@ class Examples:
             self._empty(slots[filled])
         self._store.write(slots, rows, self._names)
         mark = self._store.mark[slots] + np.uint32(1)
-        self._store.mark[slots] = mark
         keys: Int64s = mark.astype(np.int64) << GENERATION_SHIFT | slots
         self._key[slots] = keys
         self._arrival[slots] = arrival
+        self.seal(slots)
+        fence()
+        self._store.mark[slots] = mark
         self._arrivals += int(arrival.sum())
         self._held += len(slots)
         self._changed(slots)
         return keys
+
+    def _checksums(self, slots: Slots) -> NDArray[np.uint32]:
+        """(M,), of the fields, key and arrival of each row."""
+        (block,) = self._store.read(slots)
+        columns = [block[name] for name in self._names]
+        columns += [self._key[slots], self._arrival[slots]]
+        sums = np.zeros(len(slots), np.uint32)
+        for place in range(len(slots)):
+            checksum = 0
+            for column in columns:
+                checksum = zlib.crc32(column[place].tobytes(), checksum)
+            sums[place] = checksum
+        return sums
 
     def _changed(self, slots: Slots) -> None:
         self.version += 1
@@ -223,7 +347,9 @@ class Examples:
         if self._moved:
             for key in self._key[slots].tolist():
                 self._moved.pop(key, None)
+        self._store.touch(slots)
         self._store.mark[slots] += np.uint32(1)
+        fence()
         self._arrivals -= int(self._arrival[slots].sum())
         self._held -= len(slots)
 
@@ -245,6 +371,15 @@ class ExampleFrontier:
             # a reader that is not used must not remember more than there are slots
             self._noted = [np.unique(np.concatenate(self._noted))]
             self._count = 0
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Which slots have yet to be looked at."""
+        return {"noted": np.unique(np.concatenate(self._noted)) if self._noted else _NONE}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from what `state` returned."""
+        self._noted = [state["noted"]] if len(state["noted"]) else []
+        self._count = len(state["noted"])
 
     def advance(self) -> tuple[Slots, Slots]:
         """What may have to leave, and what enters, oldest first, once that has left."""

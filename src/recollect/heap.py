@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.compiled import compiled
+from recollect.states import Saved
 from recollect.stores.base import Slots
 
 Floats = NDArray[np.float64]
@@ -25,6 +26,9 @@ class Heap:
     A binary heap of slots and keys, and the place of each slot in it. The keys lie in the order of
     the heap, so that a comparison takes one cache miss. O(log N) an entry, exit and change.
     """
+
+    names = ("members", "priority", "age", "entered")
+    """What its state has."""
 
     def __init__(self, capacity: int) -> None:
         index = np.int32 if capacity < 2**31 else np.int64
@@ -91,10 +95,34 @@ class Heap:
         other._age[moved] = self._age[slots]
         other._count, other._entered = self._count, self._entered
 
-    def state(self) -> dict[str, NDArray[Any]]:
-        """Members (N,) in the order of their places, with keys and ages."""
-        slots = self._heap[: self._count].astype(np.int64)
-        return {"members": slots, "key": self._key[: self._count].copy(), "age": self._age[slots]}
+    def state(self, sign: float) -> dict[str, NDArray[Any]]:
+        """Members (N,) in the order of their places, with ages; and how many have ever entered.
+
+        Args:
+            sign: 1 where keys are priorities, -1 where they are priorities with the sign changed.
+        """
+        slots = self._heap[: self._count].copy()
+        return {
+            "members": slots,
+            "priority": sign * self._key[: self._count],
+            "age": self._age[slots],
+            "entered": np.array(self._entered),
+        }
+
+    def restore(self, saved: Saved, sign: float) -> None:
+        """Goes on from what `state` returned, in an empty heap."""
+        slots = saved.slots("members")
+        count = len(slots)
+        key = sign * saved.floats("priority", (count,), least=0)
+        age = saved.whole("age", (count,))
+        entered = saved.number("entered", least=int(age.max(initial=-1)) + 1)
+        parent = (np.arange(1, count) - 1) // 2
+        tie = (key[parent] == key[1:]) & (age[parent] <= age[1:])
+        saved.check("priority", ((key[parent] < key[1:]) | tie).all(), "the order of a heap")
+        self._heap[:count], self._key[:count] = slots, key
+        self._place[slots] = np.arange(count)
+        self._age[slots] = age
+        self._count, self._entered = count, entered
 
     def by_age(self) -> tuple[Slots, Floats]:
         """(N,) the members, oldest first, and their keys. O(N log N)."""
@@ -110,6 +138,9 @@ class PriorityQueue:
     given number. Where the lowest comes first, a second heap knows the largest.
     """
 
+    names = Heap.names
+    """What its state has."""
+
     def __init__(self, capacity: int, initial: float | None, highest_first: bool) -> None:
         self._initial = initial
         self._sign = -1.0 if highest_first else 1.0
@@ -119,8 +150,13 @@ class PriorityQueue:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def enter(self, slots: Slots) -> None:
-        self._enter(slots, np.full(len(slots), self._entry_priority()))
+    def enter(self, slots: Slots, priority: Floats | None = None) -> None:
+        """New members, oldest first; their priorities (M,) if they have some already."""
+        if priority is None:
+            priority = np.full(len(slots), self._entry_priority())
+        self._queue.enter(slots, self._sign * priority)
+        if self._largest_first is not None:
+            self._largest_first.enter(slots, -priority)
 
     def leave(self, slots: Slots) -> None:
         self._queue.leave(slots)
@@ -136,22 +172,25 @@ class PriorityQueue:
         """(n,) as `Heap.first`."""
         return self._queue.first(n)
 
-    def by_age(self) -> tuple[Slots, Floats]:
-        """(N,) the members, oldest first, and their priorities."""
-        slots, keys = self._queue.by_age()
-        return slots, self._sign * keys
-
     def resized(self, capacity: int, place: NDArray[np.int64]) -> PriorityQueue:
         """The same members in their new places."""
-        slots, priority = self.by_age()
+        slots, key = self._queue.by_age()
         queue = PriorityQueue(capacity, self._initial, self._sign < 0)
-        queue._enter(place[slots], priority)
+        queue.enter(place[slots], self._sign * key)
         return queue
 
-    def _enter(self, slots: Slots, priority: Floats) -> None:
-        self._queue.enter(slots, self._sign * priority)
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Members (N,) in no particular order, with priorities and ages."""
+        return self._queue.state(self._sign)
+
+    def restore(self, saved: Saved) -> None:
+        """Goes on from what `state` returned, in an empty queue."""
+        self._queue.restore(saved, self._sign)
         if self._largest_first is not None:
-            self._largest_first.enter(slots, -priority)
+            # sorted, each stays where it enters
+            slots, key = self._queue.by_age()
+            largest_first = np.argsort(-key)
+            self._largest_first.enter(slots[largest_first], -key[largest_first])
 
     def _entry_priority(self) -> float:
         if self._initial is not None:

@@ -7,12 +7,20 @@ actor that runs ahead or a learner that does, waits for the other.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from recollect.errors import ClosedError, ConfigurationError, LimiterTimeoutError
+from recollect.states import Saved
+
+LOOK_AGAIN = 0.001
+"""Seconds between two looks at what another process does."""
 
 
 class ReplayRatio:
@@ -20,6 +28,9 @@ class ReplayRatio:
 
     Draws are counted in rows (a batch of 32 is 32), adding in steps or examples offered. A memory
     and its readers share one limiter. Waiting costs no processor time.
+
+    It also holds where other processes add to a memory in a directory. As they do not wait for each
+    other, each may be one call ahead.
 
     Args:
         samples_per_insert: draws for each row added, more than 0.
@@ -48,6 +59,8 @@ class ReplayRatio:
         self._largest_sample = 1
         self._closed = False
         self._taken = False
+        self._look: Callable[[], None] | None = None
+        self._allow: Callable[[int], None] | None = None
         self.timeout = timeout
         self.waited = {"add": 0.0, "sample": 0.0}
         """Seconds that each side has waited, over all threads."""
@@ -72,10 +85,9 @@ class ReplayRatio:
         return self._min_size
 
     @property
-    def tolerance(self) -> float:
-        """How many draws the balance may be off, either way."""
-        needed = self._ratio * self._largest_add + self._largest_sample
-        return needed if self._tolerance is None else self._tolerance
+    def tolerance(self) -> float | None:
+        """How many draws the balance may be off, either way; None: as few as calls so far need."""
+        return self._tolerance
 
     def open(self, rows_at_once: int) -> None:
         """Begins to work for a memory, to which so many rows are added in one call."""
@@ -105,7 +117,25 @@ class ReplayRatio:
             except ConfigurationError:
                 self._ratio, self._min_size, self._tolerance = before
                 raise
-            self._changed.notify_all()
+            self._note_change()
+
+    def share(self, look: Callable[[], None], allow: Callable[[int], None]) -> None:
+        """Begins to work with processes that add elsewhere.
+
+        Args:
+            look: looks what they have added, and tells `hear`.
+            allow: lets them know how many rows more they may add.
+        """
+        with self._changed:
+            self._look, self._allow = look, allow
+            self._note_change()
+
+    def hear(self, rows: int) -> None:
+        """So many rows were added elsewhere."""
+        with self._changed:
+            self._balance += self._ratio * self._earning(rows)
+            self._added += rows
+            self._note_change()
 
     def add(self, rows: int) -> None:
         """Waits until so many rows may be added, and counts them.
@@ -118,7 +148,7 @@ class ReplayRatio:
             self._wait("add", rows, lambda: self._may_add(rows))
             self._balance += self._ratio * self._earning(rows)
             self._added += rows
-            self._changed.notify_all()
+            self._note_change()
 
     def sample(self, rows: int) -> None:
         """Waits until so many rows may be drawn, and counts them.
@@ -126,24 +156,74 @@ class ReplayRatio:
         Raises:
             LimiterTimeoutError: nobody added enough meanwhile; nothing was counted.
         """
+        if self._look is not None:
+            self._wait_for_others(rows, self._look)
         with self._changed:
             self._make_room(sample=rows)
             self._wait("sample", rows, lambda: self._may_sample(rows))
             self._balance -= rows
-            self._changed.notify_all()
+            self._note_change()
 
     def take_back(self, added: int = 0, sampled: int = 0) -> None:
         """Uncounts what was admitted and then failed."""
         with self._changed:
             self._added -= added
             self._balance += sampled - self._ratio * self._earning(added)
-            self._changed.notify_all()
+            self._note_change()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What was counted, and the seconds waited; (add, sample) where each side has a number."""
+        with self._changed:
+            return {
+                "added": np.array(self._added),
+                "balance": np.array(self._balance),
+                "largest": np.array([self._largest_add, self._largest_sample]),
+                "waited": np.array([self.waited["add"], self.waited["sample"]]),
+            }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from what `state` returned, after `open`.
+
+        Raises:
+            ConfigurationError: the state does not fit; nothing is changed.
+        """
+        saved = Saved(repr(self), state, ["added", "balance", "largest", "waited"])
+        added, balance = saved.number("added"), float(saved.floats("balance", ()))
+        largest = saved.whole("largest", (2,), least=1).tolist()
+        waited = saved.floats("waited", (2,), least=0).tolist()
+        with self._changed:
+            self._make_room(*largest)
+            self._added, self._balance = added, balance
+            self.waited = dict(zip(("add", "sample"), waited, strict=True))
+            self._note_change()
 
     def close(self) -> None:
         """Wakes everyone who waits, with `ClosedError`."""
         with self._changed:
             self._closed = True
-            self._changed.notify_all()
+            self._note_change()
+
+    def _note_change(self) -> None:
+        self._changed.notify_all()
+        if self._allow is not None:
+            earning = max(math.floor((self._room() - self._balance) / self._ratio), 0)
+            self._allow(earning + max(self._min_size - self._added, 0))
+
+    def _wait_for_others(self, rows: int, look: Callable[[], None]) -> None:
+        """Looks again and again, as nobody in another process can wake us."""
+        begun = time.monotonic()
+        while True:
+            look()
+            with self._changed:
+                late = self.timeout is not None and time.monotonic() - begun > self.timeout
+                if late or self._closed or self._may_sample(rows):
+                    self.waited["sample"] += time.monotonic() - begun
+                    return
+            time.sleep(LOOK_AGAIN)
+
+    def _room(self) -> float:
+        needed = self._ratio * self._largest_add + self._largest_sample
+        return needed if self._tolerance is None else self._tolerance
 
     def _earning(self, rows: int) -> int:
         """How many of the next rows earn draws: those added before sampling begins do not."""
@@ -151,10 +231,10 @@ class ReplayRatio:
 
     def _may_add(self, rows: int) -> bool:
         earning = self._earning(rows)
-        return not earning or self._balance + self._ratio * earning <= self.tolerance
+        return not earning or self._balance + self._ratio * earning <= self._room()
 
     def _may_sample(self, rows: int) -> bool:
-        return self._added >= self._min_size and self._balance - rows >= -self.tolerance
+        return self._added >= self._min_size and self._balance - rows >= -self._room()
 
     def _wait(self, side: str, rows: int, admitted: Callable[[], bool]) -> None:
         if not admitted() and not self._closed:
@@ -183,11 +263,11 @@ class ReplayRatio:
 
     def _check_room(self) -> None:
         needed = (self._ratio * self._largest_add + self._largest_sample) / 2
-        if self.tolerance < needed:
+        if self._room() < needed:
             raise ConfigurationError(
                 f"limiter: adding {self._largest_add} rows and sampling {self._largest_sample} at "
                 f"once would wait for each other for ever: expected a tolerance of at least "
-                f"{needed:g}, got {self.tolerance:g}"
+                f"{needed:g}, got {self._room():g}"
             )
 
 

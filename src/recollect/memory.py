@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +21,27 @@ from recollect.arguments import (
     with_axis,
     without_dropped,
 )
-from recollect.batch import Batch, nested
+from recollect.batch import Batch, Fields, nested
 from recollect.candidates import Choice, Score
 from recollect.draws import DrawLimit
-from recollect.episodes import Episodes
+from recollect.episodes import Episodes, Predicate, Source
 from recollect.errors import ChainBreakWarning, ConfigurationError, SchemaError
-from recollect.examples import Examples
+from recollect.examples import BESIDE, CHECKED, Examples
 from recollect.limits import ReplayRatio
+from recollect.locking import MemoryLock
+from recollect.lookup import lookup
 from recollect.reader import Reader, checked_keys
 from recollect.retention.base import Retention
 from recollect.retention.fifo import Fifo
 from recollect.samplers.base import Sampler
 from recollect.samplers.uniform import Uniform
+from recollect.saving.home import Home
+from recollect.saving.snapshot import Saver
 from recollect.schema import Schema
+from recollect.settings import describe
 from recollect.shared import Shared
 from recollect.stores.base import Store
+from recollect.stores.directory import Directory
 from recollect.stores.ram import Ram
 from recollect.streams import Streams
 from recollect.views.base import View
@@ -95,7 +103,7 @@ class Memory:
     ) -> None:
         if not isinstance(schema, Schema):
             raise ConfigurationError(f"schema: expected a Schema, got {type(schema).__name__}")
-        self._grows = capacity is None
+        self.grows = capacity is None
         if streams is not None:
             streams = whole("streams", streams)
         if capacity is None:
@@ -118,11 +126,10 @@ class Memory:
             raise ConfigurationError(f"store: expected a store such as Ram(), got {store!r}")
         if limiter is not None and not isinstance(limiter, ReplayRatio):
             raise ConfigurationError(f"limiter: expected a ReplayRatio, got {limiter!r}")
-        rows: Streams | Examples
         if schema.kind == "steps":
             count = streams or 1
-            size = capacity // count
-            if size < 2:
+            capacity -= capacity % count
+            if capacity < 2 * count:
                 raise ConfigurationError(
                     f"capacity: {count} streams need at least 2 rows each, a step and the "
                     f"observation after it: {2 * count} rows, got {capacity}"
@@ -131,8 +138,6 @@ class Memory:
                 raise ConfigurationError(
                     f"retention: {retention!r} does not keep time order, as steps need: use Fifo()"
                 )
-            store.open(schema, size * count)
-            rows = Streams(schema, store, size, count, strict=chain == "raise")
         else:
             if streams is not None:
                 raise ConfigurationError("streams: a memory of examples has no streams")
@@ -140,19 +145,68 @@ class Memory:
                 raise ConfigurationError(
                     f"capacity: expected at most {MOST_EXAMPLES} examples, got {capacity}"
                 )
-            store.open(schema, capacity)
-            rows = Examples(schema, store, capacity, retention, seeds.spawn(1)[0])
-        limit = DrawLimit(rows.capacity, max_draws) if max_draws else None
-        if limiter is not None:
-            limiter.open(streams or 1)
-        self._shared = Shared(rows, store, seeds, retention, limit, limiter)
-        self._rows = rows
+        sampler = sampler if sampler is not None else Uniform()
         self._schema = schema
         self._streams = streams
-        self._dropped = 0
-        sampler = sampler if sampler is not None else Uniform()
-        self._first = Reader(self._shared, view, sampler, transforms)
-        self._shared.first = self._first
+        self._settings = {
+            "schema": describe(schema),
+            "capacity": capacity,
+            "grows": self.grows,
+            "streams": streams,
+            "view": describe(view),
+            "sampler": describe(sampler),
+            "retention": describe(retention),
+            "transforms": describe(transforms),
+            "max_draws": max_draws,
+            "limiter": describe(limiter),
+            "chain": chain,
+            "spare": store.spare,
+        }
+        home: Home | None = None
+        try:
+            if isinstance(store, Directory):
+                home = Home(store, self._settings)
+                capacity = home.capacity
+            self._open(
+                store, capacity, retention, seeds, max_draws, limiter, chain == "raise", home
+            )
+            self._first = Reader(self.shared, view, sampler, transforms)
+            self.shared.first = self._first
+            if home is not None:
+                home.enter(self.shared)
+        except BaseException:
+            if isinstance(store, Directory):
+                store.close()
+            raise
+
+    def _open(
+        self,
+        store: Store,
+        capacity: int,
+        retention: Retention,
+        seeds: np.random.SeedSequence,
+        max_draws: int | None,
+        limiter: ReplayRatio | None,
+        strict: bool,
+        home: Home | None,
+    ) -> None:
+        """Takes the rows from the store, new ones or those that are there."""
+        schema, outside = self._schema, store.outside
+        rows: Streams | Examples
+        if schema.kind == "steps":
+            count = self._streams or 1
+            store.open(schema, capacity + store.spare * count)
+            rows = Streams(schema, store, capacity // count, count, strict, outside)
+        else:
+            store.open(schema, capacity, BESIDE if outside is None else CHECKED)
+            rows = Examples(schema, store, capacity, retention, seeds.spawn(1)[0], outside)
+        limit = DrawLimit(rows.slot_count, max_draws) if max_draws else None
+        if limiter is not None:
+            limiter.open(self._streams or 1)
+        self._rows = rows
+        self.shared = Shared(rows, store, seeds, retention, limit, limiter, home)
+        if outside is not None and outside.looks:
+            self.shared.guard(MemoryLock(rows, outside, self.shared.look))
 
     @property
     def schema(self) -> Schema:
@@ -187,11 +241,11 @@ class Memory:
     @property
     def limiter(self) -> ReplayRatio | None:
         """What makes adding and sampling wait for each other, if anything does."""
-        return self._shared.limiter
+        return self.shared.limiter
 
     def __len__(self) -> int:
         """Steps (or examples) held."""
-        with self._shared.lock:
+        with self.shared.lock:
             return len(self._rows)
 
     def __repr__(self) -> str:
@@ -268,19 +322,17 @@ class Memory:
         flat = self._schema.check(fields, (count,))
         keep = self._schema.finite_rows(flat, (count,))
         with self._writing(count):
-            self._shared.check_open()
+            self.shared.check_open()
             before = rows.chain_breaks
             if keep is None:
                 keys = rows.extend(stream, flat, count)
-                self._shared.observe(flat)
+                self.shared.observe(flat)
             else:
                 keys = np.full(count, -1, np.int64)
                 kept, many, afresh = without_dropped(flat, keep)
                 keys[keep] = rows.extend(stream, kept, many, afresh)
-                self._shared.observe(kept)
-                if not keep[-1]:
-                    rows.cut(np.array([stream]))
-                self._dropped += int((~keep).sum())
+                self.shared.observe(kept)
+                rows.refuse(np.array([stream]), int((~keep).sum()), cut=not keep[-1])
         self._warn_of_breaks(before)
         return keys
 
@@ -308,10 +360,10 @@ class Memory:
             How many different rows were taken out.
         """
         wanted = np.unique(checked_keys(keys))
-        with self._shared.lock:
-            self._shared.check_open()
+        with self.shared.lock:
+            self.shared.check_writable()
             slots, live = self._rows.find(wanted)
-            self._shared.withdraw(slots[live])
+            self.shared.withdraw(slots[live])
             return int(live.sum())
 
     def cut(self, stream: int | Sequence[int] | None = None) -> int:
@@ -329,8 +381,8 @@ class Memory:
             streams = np.array([self._one_stream(stream)])
         else:
             streams = self._many_streams(stream)
-        with self._shared.lock:
-            self._shared.check_open()
+        with self.shared.lock:
+            self.shared.check_open()
             return rows.cut(streams)
 
     def resize(self, capacity: int) -> None:
@@ -350,9 +402,13 @@ class Memory:
                 f"capacity: {self._rows.count} streams need at least {2 * self._rows.count} rows, "
                 f"got {capacity}"
             )
-        with self._shared.lock:
-            self._shared.check_open()
-            self._shared.resize(capacity)
+        with self.shared.lock:
+            self.shared.check_writable()
+            self.shared.resize(capacity)
+
+    def keep_growing(self) -> None:
+        """Goes on as a memory that was made with `capacity=None`."""
+        self.grows = self._settings["grows"] = True
 
     def swap(self, *, probability: float = 0.5, **fields: Any) -> Batch:
         """Gives B examples and takes B, one for each, at once: the image pool of GAN training.
@@ -376,9 +432,9 @@ class Memory:
         rows = self._rows
         if isinstance(rows, Streams):
             raise ConfigurationError("swap: steps stay in their episodes; use Schema.examples")
-        if type(self._shared.retention) is not Fifo:
+        if type(self.shared.retention) is not Fifo:
             raise ConfigurationError(
-                f"swap: it chooses places itself and needs Fifo(), got {self._shared.retention!r}"
+                f"swap: it chooses places itself and needs Fifo(), got {self.shared.retention!r}"
             )
         if not 0 <= probability <= 1:
             raise ConfigurationError(f"swap: expected a probability, got {probability!r}")
@@ -387,22 +443,24 @@ class Memory:
         if self._schema.finite_rows(flat, (count,)) is not None:
             raise SchemaError("swap: expected finite values, got NaN or infinity")
         with self._writing(count):
-            self._shared.check_open()
+            self.shared.check_writable()
             taken, key = rows.swap(flat, count, probability)
-            self._shared.observe(flat)
+            self.shared.observe(flat)
         return Batch(nested(self._schema.fields, taken) | {"key": key})
 
     def clear(self) -> None:
         """Forgets every row. Keys stay unique, counters and generators go on."""
-        with self._shared.lock:
-            self._shared.check_open()
+        with self.shared.lock:
+            self.shared.check_writable()
             self._rows.clear()
+            self.shared.note_change()
 
     def reader(
         self,
         view: View | None = None,
         sampler: Sampler | None = None,
         transforms: Sequence[Any] = (),
+        where: Predicate | None = None,
     ) -> Reader:
         """A further reader over the same rows, those held already and those to come.
 
@@ -410,24 +468,59 @@ class Memory:
             view: default as for `Memory`.
             sampler: default `Uniform()`.
             transforms: default none.
+            where: draws only from episodes for which this function of an `Episode` is true:
+                `where=lambda episode: episode.episode_return > 100`. Each episode is asked about
+                once, at the first sample or update after it ended, and with what is held of it
+                then; its steps cannot be drawn before. It is called with the memory locked.
+
+        Raises:
+            ConfigurationError: a setting does not fit; and, from sample and update, `where` raised
+                an error or returned no bool. It is then asked again the next time.
         """
         default = Transition() if self._schema.kind == "steps" else Example()
         return Reader(
-            self._shared,
+            self.shared,
             view if view is not None else default,
             sampler if sampler is not None else Uniform(),
             transforms,
+            where,
         )
 
     @property
     def episodes(self) -> Episodes:
-        """The episodes held now, for reading; see `Episodes`."""
+        """The episodes held now: statistics as arrays, fields by name; see `Episodes`."""
         rows = self._rows
         if isinstance(rows, Examples):
             raise ConfigurationError("episodes: a memory of examples has no episodes")
-        with self._shared.lock:
-            self._shared.check_open()
-            return Episodes(rows, self._shared.store, self._shared.lock)
+        with self.shared.lock:
+            self.shared.check_open()
+            return Source(rows, self.shared.store, self.shared.lock).held()
+
+    @overload
+    def __getitem__(self, keys: int | np.integer[Any]) -> Fields: ...
+    @overload
+    def __getitem__(self, keys: Any) -> Batch: ...
+    def __getitem__(self, keys: Any) -> Batch | Fields:
+        """Stored steps (or examples) by key: of one key every field of the row, of (M,) keys
+        a batch of (M, ...), nested as the schema is.
+
+        Of a step there are also `next_obs`, `terminated` and `truncated`; no view, and no
+        transform, has a part in it. Everything is a copy.
+
+        Raises:
+            StaleError: one of them was overwritten, removed or never there.
+            SchemaError: keys that are no whole numbers.
+        """
+        return lookup(self.shared, keys)
+
+    def __contains__(self, key: Any) -> bool:
+        """Whether this key's row is held and not removed."""
+        with self.shared.lock:
+            self.shared.check_open()
+            return bool(self._rows.find(checked_keys(key))[1].all())
+
+    # keys are no positions: without this, Python would try 0, 1, 2, ...
+    __iter__ = None
 
     def stats(self) -> dict[str, float]:
         """Counts, as a flat dictionary of numbers.
@@ -440,7 +533,7 @@ class Memory:
         With a limiter also the seconds that either side has waited, `add_waited` and
         `sample_waited`.
         """
-        shared = self._shared
+        shared = self.shared
         limiter = shared.limiter
         waited = {f"{side}_waited": s for side, s in limiter.waited.items()} if limiter else {}
         with shared.lock:
@@ -457,17 +550,55 @@ class Memory:
                 "updated": shared.updated,
                 "stale_updates": shared.stale_updates,
                 "chain_breaks": getattr(self._rows, "chain_breaks", 0),
-                "dropped": self._dropped,
+                "dropped": self._rows.refused,
                 "mean_age": held["mean_age"],
                 **waited,
             }
 
+    def flush(self) -> None:
+        """Waits until a memory in a directory has reached the disk, all that was added until now.
+
+        A killed process loses nothing that was added anyway; a power cut, what came after the last
+        flush. Generators and samplers come back as of the last flush too. A memory in RAM has
+        nothing to flush: see `save`.
+        """
+        self.shared.check_open()
+        if self.shared.home is not None:
+            self.shared.home.flush(self.shared)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a snapshot of everything into a folder; `rc.open(path)` brings it back.
+
+        Other threads may go on adding and sampling meanwhile; they wait for as long as it takes to
+        copy cursors and priorities. Saving to the same path again writes what has changed since,
+        and the snapshot before stays whole until the new one is.
+
+        Raises:
+            StorageError: the disk is full, or the folder cannot be written, or holds other things;
+                the snapshot before is still there.
+        """
+        shared = self.shared
+        folder = Path(path).resolve()
+        with shared.staying():
+            with shared.lock:
+                shared.check_open()
+                if folder not in shared.savers:
+                    shared.add_saver(Saver(folder, self._rows.slot_count))
+                saver = shared.savers[folder]
+            saver.save(shared, {**self._settings, "capacity": self.capacity})
+
     def close(self) -> None:
-        """Ends the memory's use; everything but `close` then raises `ClosedError`."""
-        if self._shared.limiter is not None:
-            self._shared.limiter.close()
-        with self._shared.lock:
-            self._shared.closed = True
+        """Ends the memory's use; everything but `close` then raises `ClosedError`.
+
+        A memory in a directory is flushed, and other processes may have it.
+        """
+        shared = self.shared
+        if shared.limiter is not None:
+            shared.limiter.close()
+        with shared.lock:
+            closed, shared.closed = shared.closed, True
+        if shared.home is not None and not closed:
+            shared.home.close(shared)
 
     def __enter__(self) -> Memory:
         return self
@@ -482,19 +613,19 @@ class Memory:
 
     def _writing(self, count: int, longest: int | None = None) -> AbstractContextManager[Any]:
         """The lock, for adding so many rows; `longest`: at most so many to one stream."""
-        if self._shared.limiter is None and not self._grows:
-            return self._shared.lock
+        if self.shared.limiter is None and not self.grows:
+            return self.shared.lock
         return self._admitted(count, count if longest is None else longest)
 
     @contextmanager
     def _admitted(self, count: int, longest: int) -> Iterator[None]:
         """The lock, once the limiter lets us in, and with room for so many rows."""
-        shared = self._shared
+        shared = self.shared
         if shared.limiter is not None:
             shared.limiter.add(count)
         try:
             with shared.lock:
-                if self._grows:
+                if self.grows:
                     shared.check_open()
                     self._make_room(longest)
                 yield
@@ -514,20 +645,19 @@ class Memory:
         while rows.used + count > wanted:
             wanted *= 2
         if wanted > size:
-            self._shared.resize(wanted * streams)
+            self.shared.resize(wanted * streams)
 
     def _add_one(self, rows: Streams, stream: int, fields: dict[str, Any]) -> int:
         flat = self._schema.check(fields)
         dropped = self._schema.finite_rows(flat) is not None
         with self._writing(1):
-            self._shared.check_open()
+            self.shared.check_open()
             before = rows.chain_breaks
             if dropped:
-                self._dropped += 1
-                rows.cut(np.array([stream]))
+                rows.refuse(np.array([stream]))
                 return -1
             key = rows.append(stream, flat)
-            self._shared.observe(flat)
+            self.shared.observe(flat)
         if rows.chain_breaks != before:
             self._warn_of_breaks(before)
         return key
@@ -541,18 +671,18 @@ class Memory:
         count = len(streams) if chosen is None else len(chosen)
         keep = self._schema.finite_rows(flat, (count,))
         with self._writing(count, longest=1):
-            self._shared.check_open()
+            self.shared.check_open()
             before = rows.chain_breaks
             if chosen is not None or keep is not None:
                 keys = self._add_some(rows, streams, chosen, keep, flat)
             elif count > 1:
                 keys = rows.append_each(streams, flat)
-                self._shared.observe(flat)
+                self.shared.observe(flat)
             else:
                 # a vector of one environment, as whole numbers
                 only_one = {name: value[0] for name, value in flat.items()}
                 keys = np.array([rows.append(int(streams[0]), only_one)])
-                self._shared.observe(only_one)
+                self.shared.observe(only_one)
         if rows.chain_breaks != before:
             self._warn_of_breaks(before)
         return keys
@@ -573,25 +703,24 @@ class Memory:
             lost, chosen = chosen[~keep], chosen[keep]
         if len(chosen):
             keys[chosen] = rows.append_each(streams[chosen], flat)
-            self._shared.observe(flat)
+            self.shared.observe(flat)
         if keep is not None:
-            rows.cut(streams[lost])
-            self._dropped += len(lost)
+            rows.refuse(streams[lost])
         return keys
 
     def _keep_examples(self, rows: Examples, flat: dict[str, Any], count: int) -> NDArray[np.int64]:
         keep = self._schema.finite_rows(flat, (count,))
         with self._writing(count):
-            self._shared.check_open()
+            self.shared.check_writable()
             if keep is None:
                 keys = rows.extend(flat, count)
-                self._shared.observe(flat)
+                self.shared.observe(flat)
                 return keys
             keys = np.full(count, -1, np.int64)
             kept = {name: value[keep] for name, value in flat.items()}
             keys[keep] = rows.extend(kept, int(keep.sum()))
-            self._shared.observe(kept)
-            self._dropped += int((~keep).sum())
+            self.shared.observe(kept)
+            rows.refused += int((~keep).sum())
             return keys
 
     def _one_stream(self, stream: Any) -> int:

@@ -6,7 +6,7 @@ read has been overwritten meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -16,9 +16,10 @@ from recollect import trees
 from recollect.batch import Batch, nest
 from recollect.candidates import Choice, Score, checked, choose_among
 from recollect.draws import DrawLimit
+from recollect.episodes import Predicate, Source
 from recollect.errors import ConfigurationError, EmptyMemoryError, PriorityError, SchemaError
 from recollect.examples import ExampleFrontier
-from recollect.frontier import Frontier
+from recollect.frontier import Chooses, Frontier
 from recollect.samplers.base import Sampler
 from recollect.schema import as_numpy
 from recollect.shared import Shared
@@ -58,7 +59,12 @@ class Reader:
     """
 
     def __init__(
-        self, shared: Shared, view: View, sampler: Sampler, transforms: Sequence[Any] = ()
+        self,
+        shared: Shared,
+        view: View,
+        sampler: Sampler,
+        transforms: Sequence[Any] = (),
+        where: Predicate | None = None,
     ) -> None:
         schema = shared.schema
         for name, part, kind in (("view", view, View), ("sampler", sampler, Sampler)):
@@ -69,12 +75,17 @@ class Reader:
                 f"view: {type(view).__name__} makes examples of a schema of {view.kind}, "
                 f"this memory holds {schema.kind}"
             )
+        if where is not None and schema.kind != "steps":
+            raise ConfigurationError("where: a memory of examples has no episodes to choose from")
+        if where is not None and not callable(where):
+            raise ConfigurationError(f"where: expected a function of an episode, got {where!r}")
         self.transform = Chain(transforms)
         view.open(schema)
         self.transform.open(schema)
-        sampler.open(shared.rows.capacity)
+        sampler.open(shared.rows.slot_count)
         self.view = view
         self.sampler = sampler
+        self.where = where
         self._shared = shared
         self._rows = cast(Rows, shared.rows)
         self._nested = {
@@ -82,24 +93,28 @@ class Reader:
         }
         if "obs" in self._nested and schema.kind == "steps" and view.has_next_obs:
             self._nested["next_obs"] = self._nested["obs"]
-        self._calls = 0
+        self.calls = 0
         self._pending: dict[int, float] = {}
         self._pending_limit = MOST_PENDING
-        self._member = np.zeros(shared.rows.capacity, np.bool_)
+        self._member = np.zeros(shared.rows.slot_count, np.bool_)
         with shared.lock:
             shared.check_open()
             (seed,) = shared.seeds.spawn(1)
-            self._rng = np.random.default_rng(seed)
+            self.rng = np.random.default_rng(seed)
             if isinstance(shared.rows, Streams):
                 self._frontier: Frontier | ExampleFrontier
-                self._frontier = Frontier(shared.rows, view)
+                self._frontier = Frontier(shared.rows, view, _chooses(shared, shared.rows, where))
             else:
                 self._frontier = ExampleFrontier(shared.rows)
             self._seen_version = -1
             if self.transform.observes:
                 self._show_held()
-                shared.watched = True
+                shared.watch()
             shared.readers.add(self)
+            self.index = shared.made
+            shared.made += 1
+            if shared.saved_reader is not None:
+                shared.saved_reader(self)
 
     def sample(
         self,
@@ -133,7 +148,7 @@ class Reader:
         batch = self._sample(checked(int(n), candidates, score, choose))
         assert score is not None
         with self._shared.lock:
-            (rng,) = self._rng.spawn(1)
+            (rng,) = self.rng.spawn(1)
         return choose_among(batch, int(n), score, choose, rng)
 
     def _sample(self, n: int) -> Batch:
@@ -199,14 +214,12 @@ class Reader:
         flat = shared.schema.check_extras(extras, len(wanted))
         value = checked_priority(priority, len(wanted)) if priority is not None else _NO_PRIORITY
         with shared.lock:
-            shared.check_open()
+            shared.check_writable()
             slots, live = shared.rows.find(wanted)
             if priority is not None:
                 self._prioritize(wanted, slots, live, value)
             if flat:
-                shared.rewrites += 1
-                rewritten = {name: flat[name][live] for name in flat}
-                shared.store.write(slots[live], rewritten, {name: name for name in flat})
+                shared.rewrite(slots[live], {name: flat[name][live] for name in flat})
             count = int(live.sum())
             shared.updated += count
             shared.stale_updates += len(wanted) - count
@@ -242,12 +255,65 @@ class Reader:
 
     def resize(self, place: NDArray[np.int64]) -> None:
         """Goes on after rows were moved to `place` (old capacity,). The lock is held."""
-        capacity = self._shared.rows.capacity
+        slot_count = self._shared.rows.slot_count
         members = place[np.flatnonzero(self._member)]
-        self._member = np.zeros(capacity, np.bool_)
+        self._member = np.zeros(slot_count, np.bool_)
         self._member[members] = True
-        self.sampler.resize(capacity, place)
+        self.sampler.resize(slot_count, place)
         self._seen_version = self._shared.rows.version
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that decides the next draws, but generator and number of calls. The lock is held."""
+        pending = self._pending
+        parts = {
+            "sampler": self.sampler.state(),
+            "frontier": self._frontier.state(),
+            "transforms": self.transform.state(),
+            "pending": {
+                "key": np.array(list(pending), np.int64),
+                "priority": np.array(list(pending.values()), np.float64),
+            },
+            "": {"member": np.packbits(self._member)},
+        }
+        return {
+            f"{part}.{name}": array
+            for part, state in parts.items()
+            for name, array in state.items()
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from what `state` returned, in a reader that was just made. The lock is held."""
+
+        def part(name: str) -> dict[str, NDArray[Any]]:
+            start = f"{name}."
+            return {n.removeprefix(start): a for n, a in state.items() if n.startswith(start)}
+
+        pending = part("pending")
+        count = self._shared.rows.slot_count
+        self._member[:] = np.unpackbits(state[".member"], count=count).astype(np.bool_)
+        self._frontier.restore(part("frontier"))
+        self.sampler.restore(part("sampler"))
+        self.transform.restore(part("transforms"))
+        keys, priority = pending["key"].tolist(), pending["priority"].tolist()
+        self._pending = dict(zip(keys, priority, strict=True))
+
+    @property
+    def rows_version(self) -> int:
+        """The version of the rows now."""
+        return self._shared.rows.version
+
+    def reprioritize(self, keys: NDArray[np.int64], priority: NDArray[np.float64]) -> None:
+        """Gives held rows (M,) priorities that they had in an earlier life. The lock is held."""
+        if not self.sampler.takes_priorities:
+            return
+        slots, live = self._shared.rows.find(keys)
+        self._pass_on(keys[live], slots[live], priority[live])
+        # the others entered before anything was known: once more, as new rows beside these
+        new = self._member.copy()
+        new[slots[live]] = False
+        others = self._shared.rows.oldest_first(np.flatnonzero(new))
+        self.sampler.leave(others)
+        self.sampler.enter(others)
 
     def _show_held(self) -> None:
         """Lets the transforms learn from what is held already. The lock is held."""
@@ -268,16 +334,24 @@ class Reader:
         if not self.sampler.takes_priorities and not retains:
             raise PriorityError(f"update: {self.sampler!r} has no priorities")
         if self.sampler.takes_priorities:
-            self.advance()
-            member = live & self._member[slots]
-            waiting = live & ~member
-            if waiting.any():
-                self.sampler.check(priority[waiting])
-            self.sampler.update(slots[member], priority[member])
-            if waiting.any():
-                self._keep_pending(keys[waiting], priority[waiting])
+            self._pass_on(keys[live], slots[live], priority[live])
         if retains:
             retention.update(slots[live], priority[live])
+        if self is self._shared.first and self._shared.home is not None:
+            self._shared.home.remember(slots[live], keys[live], priority[live])
+
+    def _pass_on(
+        self, keys: NDArray[np.int64], slots: Slots, priority: NDArray[np.float64]
+    ) -> None:
+        """Gives the sampler priorities of held rows, and keeps those that have yet to enter."""
+        self.advance()
+        member = self._member[slots]
+        if member.all():
+            self.sampler.update(slots, priority)
+            return
+        self.sampler.check(priority[~member])
+        self.sampler.update(slots[member], priority[member])
+        self._keep_pending(keys[~member], priority[~member])
 
     def _keep_pending(self, keys: NDArray[np.int64], priority: NDArray[np.float64]) -> None:
         """Keeps the priorities of rows that have yet to enter, as long as these are held."""
@@ -309,23 +383,28 @@ class Reader:
             raise EmptyMemoryError(
                 f"sample: no row is eligible under {self.view!r}: {len(shared.rows)} steps are held"
                 + (f"; a row needs {self.view.needs}" if self.view.needs else "")
+                + (
+                    "; only finished episodes that `where` chose are drawn"
+                    if self.where is not None
+                    else ""
+                )
                 if shared.schema.kind == "steps"
                 else "sample: the memory is empty"
             )
         if shared.limit is None:
-            slots, probability = self.sampler.draw(n, self._rng)
+            slots, probability = self.sampler.draw(n, self.rng)
             key = shared.rows.keys(slots)
         else:
             slots, probability, key = self._draw_limited(n, shared.limit)
-        weight = self.sampler.weight(probability, eligible, self._calls)
+        weight = self.sampler.weight(probability, eligible, self.calls)
         random = self.view.random or self.transform.random
-        rng = self._rng.spawn(1)[0] if random else None
+        rng = self.rng.spawn(1)[0] if random else None
         return _Draw(
             slots,
             key,
             probability,
             weight,
-            self._calls,
+            self.calls,
             rng,
             (shared.rows.version, shared.rewrites),
         )
@@ -337,7 +416,7 @@ class Reader:
         parts: list[tuple[Slots, NDArray[np.float64], NDArray[np.int64]]] = []
         missing = n
         while missing and len(self.sampler):
-            slots, probability = self.sampler.draw(missing, self._rng)
+            slots, probability = self.sampler.draw(missing, self.rng)
             key = self._shared.rows.keys(slots)
             admitted, exhausted = limit.admit(slots, key)
             parts.append((slots[admitted], probability[admitted], key[admitted]))
@@ -360,7 +439,7 @@ class Reader:
 
     def _batch(self, drawn: _Draw, fields: dict[str, Any]) -> Batch:
         """Attaches what belongs to the draw, and counts it. The lock is held."""
-        self._calls += 1
+        self.calls += 1
         self._shared.sampled += len(drawn.key)
         for name, tree in self._nested.items():
             fields[name] = nest(trees.rebuild(tree, name, fields.pop))
@@ -374,6 +453,14 @@ def _with_axis(tree: Any, path: str) -> Any:
     """One row's value as rows (1, ...)."""
     values = dict(trees.leaves(tree, path))
     return trees.rebuild(tree, path, lambda name: as_numpy(values[name], name)[None])
+
+
+def _chooses(shared: Shared, rows: Streams, where: Predicate | None) -> Chooses | None:
+    """Asks `where` about each episode, if there is anything to ask."""
+    if where is None:
+        return None
+    source = Source(rows, shared.store, shared.lock)
+    return lambda *episodes: source.between(*episodes).judge(where)
 
 
 _NO_PRIORITY: NDArray[np.float64] = np.zeros(0)

@@ -6,8 +6,10 @@ also know their `largest` value, which a view needs that must decide how far ahe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
 
 from recollect.errors import ConfigurationError
 
@@ -27,6 +29,7 @@ class linear:  # noqa: N801 (used as a function)
     over: int
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         if self.over < 1:
             raise ConfigurationError(f"linear(over=...) must be at least 1 call, got {self.over}")
 
@@ -45,9 +48,20 @@ class constant:  # noqa: N801 (used as a function)
 
     value: float
 
+    def __post_init__(self) -> None:
+        _make_plain(self)
+
     def __call__(self, call: int, /) -> float:
         return self.value
 
     @property
     def largest(self) -> float:
         return self.value
+
+
+def _make_plain(schedule: Any) -> None:
+    """Python's numbers in place of NumPy's, which count less exactly than what a file holds."""
+    for setting in fields(schedule):
+        value = getattr(schedule, setting.name)
+        if isinstance(value, np.generic):
+            object.__setattr__(schedule, setting.name, value.item())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recollect.draws import DrawLimit
 from recollect.errors import ClosedError
@@ -22,6 +25,16 @@ from recollect.streams import Streams
 
 if TYPE_CHECKING:
     from recollect.reader import Reader
+    from recollect.saving.snapshot import Saver
+
+
+class Lock(Protocol):
+    """What guards a memory: an `RLock`, or that and what other processes hold."""
+
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *error: Any) -> Any: ...
+    def acquire(self) -> Any: ...
+    def release(self) -> Any: ...
 
 
 @dataclass
@@ -39,33 +52,63 @@ class Shared:
     retention: Retention
     limit: DrawLimit | None = None
     limiter: ReplayRatio | None = None
-    lock: threading.RLock = field(default_factory=threading.RLock)
+    home: Home | None = None
+    """Where the rows outlive this process."""
+    lock: Lock = field(default_factory=threading.RLock)
     first: Reader | None = None
     """The one that the memory's own `sample` and `update` speak to."""
     readers: weakref.WeakSet[Reader] = field(default_factory=weakref.WeakSet)
     watched: bool = False
     """Whether a reader's transforms learn from what is added."""
+    made: int = 0
+    """How many readers there ever were; the next one's number."""
+    saved_reader: Callable[[Reader], None] | None = None
+    """Puts a new reader where the one of its number was, when the memory was saved."""
+    savers: dict[Path, Saver] = field(default_factory=dict)
+    """What is known of the snapshots that were written, by their resolved folders."""
     closed: bool = False
     sampled: int = 0
     updated: int = 0
     stale_updates: int = 0
-    rewrites: int = 0
-    """How often stored fields were rewritten in place."""
+    rewritten: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    """(1,), how often stored fields were rewritten in place; others may look at it."""
     gathering: int = 0
     """How many batches are being gathered without the lock."""
     moving: int = 0
     """How many threads want to move the arrays; until they have, gather under the lock."""
 
     def __post_init__(self) -> None:
-        self._gathered = threading.Condition(self.lock)
+        self._gathered = threading.Condition(self.lock)  # type: ignore[arg-type]
+        self._process = os.getpid()
+        self._heard = 0
+
+    def guard(self, lock: Lock) -> None:
+        """Takes another lock, before anybody has used this one."""
+        self.lock = lock
+        self._gathered = threading.Condition(lock)  # type: ignore[arg-type]
 
     @property
     def schema(self) -> Schema:
         return self.rows.schema
 
+    @property
+    def rewrites(self) -> int:
+        """How often stored fields were rewritten in place."""
+        return int(self.rewritten[0])
+
     def check_open(self) -> None:
         if self.closed:
             raise ClosedError("this memory is closed")
+        if self.home is not None and os.getpid() != self._process:
+            raise ClosedError(
+                f"this memory belongs to process {self._process}, of which this one is a copy; "
+                "use recollect.open(path, stream=...) or mode='r' here"
+            )
+
+    def check_writable(self) -> None:
+        self.check_open()
+        if self.home is not None:
+            self.home.check_writable()
 
     def observe(self, flat: Mapping[str, Any]) -> None:
         """Shows what was just added to the transforms that learn from it. The lock is held."""
@@ -77,8 +120,70 @@ class Shared:
     def withdraw(self, slots: Slots) -> None:
         """Takes held rows (distinct slots) out of every reader, for good."""
         self.rows.remove(slots)
+        self.note_change()
         for reader in self.readers:
             reader.drop(slots)
+
+    def note_change(self) -> None:
+        """Something changed that no cursor tells of: a later life must not take it for the same."""
+        if self.home is not None:
+            self.home.note_change()
+
+    def rewrite(self, slots: Slots, values: Mapping[str, Any]) -> None:
+        """Gives held rows new values of some fields. The lock is held."""
+        with self.rows.changing():
+            self.rewritten += 1
+            self.store.write(slots, values, {name: name for name in values})
+            self.rows.seal(slots)
+            self.note_change()
+
+    def add_saver(self, saver: Saver) -> None:
+        """Lets one who saves the memory know of every change. The lock is held."""
+        self.savers[saver.folder] = saver
+        self.store.watchers.append(saver)
+
+    @contextmanager
+    def staying(self) -> Iterator[None]:
+        """While the arrays stay where they are, though the lock is not held."""
+        with self.lock:
+            while self.moving:
+                self._gathered.wait()
+            self.gathering += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.end_gathering()
+
+    def watch(self) -> None:
+        """From now on transforms are shown what is added. The lock is held."""
+        if isinstance(self.rows, Streams) and not self.watched:
+            self.rows.fresh()  # what is held already was shown
+        self.watched = True
+
+    def look(self) -> None:
+        """Takes note of what other processes have added meanwhile. The lock is held."""
+        if self.limiter is not None and isinstance(self.rows, Streams):
+            heard, self._heard = self.rows.heard - self._heard, self.rows.heard
+            if heard:
+                self.limiter.hear(heard)
+        if self.watched and isinstance(self.rows, Streams):
+            slots = self.rows.fresh()
+            if len(slots):
+                self.observe(self.rows.whole(slots))
+
+    def share_limiter(self) -> None:
+        """Lets the limiter work with processes that add elsewhere, from what they have on."""
+        if self.limiter is None or self.home is None or not isinstance(self.rows, Streams):
+            return
+        home, rows = self.home, self.rows
+        self._heard = rows.heard
+
+        def look() -> None:
+            with self.lock:
+                pass
+
+        self.limiter.share(look, lambda more: home.allow(rows.added + more))
 
     def end_gathering(self) -> None:
         """One batch less is being gathered. The lock is held."""
@@ -89,6 +194,12 @@ class Shared:
     def resize(self, capacity: int) -> None:
         """Goes on with so many rows; what does not fit is dropped first. The lock is held."""
         with self._at_rest():
+            for reader in self.readers:
+                # whatever a predicate of episodes raises, it raises before anything is dropped
+                reader.advance()
+            for saver in self.savers.values():
+                self.store.watchers.remove(saver)
+            self.savers.clear()
             self.rows.make_fit(capacity)
             for reader in self.readers:
                 reader.advance()
@@ -96,9 +207,11 @@ class Shared:
             for reader in self.readers:
                 reader.resize(place)
             if self.limit is not None:
-                self.limit.resize(capacity, place)
+                self.limit.resize(self.rows.slot_count, place)
             # what is gathered from now on must not be taken for what was drawn before
-            self.rewrites += 1
+            self.rewritten += 1
+            if self.home is not None:
+                self.home.resized(self)
 
     @contextmanager
     def _at_rest(self) -> Iterator[None]:
@@ -109,3 +222,40 @@ class Shared:
             yield
         finally:
             self.moving -= 1
+            self._gathered.notify_all()
+
+
+class Home(Protocol):
+    """Where a memory's rows outlive its process."""
+
+    def check_writable(self) -> None:
+        """Raises `ReadOnlyError` where this process may not change held rows."""
+        ...
+
+    def note_change(self) -> None:
+        """Something changed that no cursor tells of."""
+        ...
+
+    def await_room(self, count: int, timeout: float | None) -> None:
+        """Waits until so many steps may be added, as the learner's limiter says."""
+        ...
+
+    def allow(self, added: int) -> None:
+        """Lets processes that add know how many steps there may be."""
+        ...
+
+    def remember(self, slots: Slots, keys: NDArray[np.int64], priority: Any) -> None:
+        """Keeps the priorities that held rows (M,) were given."""
+        ...
+
+    def resized(self, shared: Shared) -> None:
+        """The rows were moved to other arrays. The lock is held."""
+        ...
+
+    def flush(self, shared: Shared) -> None:
+        """Waits until all that was added has reached the disk, and what else decides batches."""
+        ...
+
+    def close(self, shared: Shared) -> None:
+        """Flushes, and lets go of what only one process may have."""
+        ...

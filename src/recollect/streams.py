@@ -12,23 +12,32 @@ where it is, as the closing row of an episode that was cut without notice.
 
 Rows from `tail` to `head - 1` are whole and held. A row is written in this order: the tail moves on
 from the slot that is to be overwritten, the row is written, the head moves on to make it visible.
+
+Where the rows outlive this process, or others look at them, tail and head are published in that
+order, and a ring has a few slots to spare. A row's slot is then overwritten some rows after the
+tail has passed it, and only once the owner has held the lock that others hold while they look.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recollect import marks
-from recollect.errors import ChainError
+from recollect.cursors import Outside, Position
+from recollect.errors import ChainError, DamagedError
 from recollect.schema import Schema
 from recollect.stores.base import Block, Slots, Store
 
 STREAM_SHIFT = 40
 NUMBER_MASK = (1 << STREAM_SHIFT) - 1
+
+CHECKED_AT_ONCE = 1 << 20
+"""Rows."""
 
 Int64s = NDArray[np.int64]
 
@@ -37,45 +46,151 @@ class Streams:
     """The rows of a memory of steps.
 
     Args:
-        size: rows in each stream, at least 2.
+        size: rows that each stream may hold, at least 2.
         count: streams.
         strict: whether a broken chain is an error rather than counted.
+        outside: who else has to do with these rows; None: nobody.
 
     Attributes:
+        room: rows that each stream may hold.
+        size: slots of each stream, `room` and those to spare.
+        slot_count: slots of all streams.
         head: (count,), the number of each stream's next row.
         tail: (count,), the number of its oldest held row.
         open: (count,), whether an episode is open, its provisional row at head.
-        closings: (count,), how many closing rows are held.
-        added: steps ever added.
-        chain_breaks: steps that did not continue the open episode of their stream.
+        ended: (count,), closing rows ever; lost: (count,), those of them that are no longer held.
+        breaks: (count,), steps that did not continue the open episode of their stream.
+        dropped: (count,), steps that were refused for not being finite.
+        heard: steps that others were seen to add.
         version: grows whenever rows are written, dropped, removed or moved.
-        mark: (capacity,), the store's, for those who look at many rows.
+        mark: (slot_count,), the store's, for those who look at many rows.
     """
 
-    def __init__(self, schema: Schema, store: Store, size: int, count: int, strict: bool) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        store: Store,
+        size: int,
+        count: int,
+        strict: bool,
+        outside: Outside | None = None,
+    ) -> None:
         self.schema = schema
-        self.size = size
+        self.room = size
+        self.size = size + store.spare
         self.count = count
-        self.capacity = size * count
         self.mark = store.mark
         self._store = store
         self._strict = strict
+        self._outside = outside
         self.head = np.zeros(count, np.int64)
         self.tail = np.zeros(count, np.int64)
         self.open = np.zeros(count, np.bool_)
-        self.closings = np.zeros(count, np.int64)
+        self.ended = np.zeros(count, np.int64)
+        self.lost = np.zeros(count, np.int64)
+        self.breaks = np.zeros(count, np.int64)
+        self.dropped = np.zeros(count, np.int64)
         self._all = np.arange(count)
-        self.added = 0
-        self.chain_breaks = 0
         self.version = 0
+        # streams that this process writes, and up to which row it may without asking others
+        self._owned = np.full(count, outside is None)
+        self._others = 0 if outside is None else count
+        self._limit = np.zeros(count, np.int64)
+        self._shown = np.zeros(count, np.int64)
+        self.heard = 0
         # which fields are written when, and what `Schema.check` calls them
         self._all_fields = {name: name for name in schema.flat}
         self._observed = {name: name for name in schema.select("obs")}
-        self._others = {name: name for name in schema.flat if name not in self._observed}
+        self._not_observed = {name: name for name in schema.flat if name not in self._observed}
         self._successors = {name: f"next_{name}" for name in self._observed}
+
+    @property
+    def capacity(self) -> int:
+        """Rows that may be held."""
+        return self.room * self.count
+
+    @property
+    def slot_count(self) -> int:
+        """Slots in which rows may be."""
+        return self.size * self.count
+
+    @property
+    def closings(self) -> Int64s:
+        """(count,), how many closing rows are held."""
+        return self.ended - self.lost
+
+    @property
+    def added(self) -> int:
+        """Steps ever added."""
+        return int((self.head - self.ended).sum())
+
+    @property
+    def chain_breaks(self) -> int:
+        """Steps that did not continue the open episode of their stream."""
+        return int(self.breaks.sum())
+
+    def claim(self, streams: Int64s) -> None:
+        """Makes this process the owner of these streams; their rows are as they were left.
+
+        Raises:
+            LockedError: another process writes one of them; none was taken.
+        """
+        streams = streams[~self._owned[streams]]
+        if not len(streams):
+            return
+        assert self._outside is not None
+        self._outside.claim(streams)
+        with self._outside.changing():
+            self._take_over(streams)
+        self._owned[streams] = True
+        self._others = int((~self._owned).sum())
+
+    @property
+    def others(self) -> bool:
+        """Whether there are streams that this process does not own."""
+        return self._others > 0
+
+    @property
+    def refused(self) -> int:
+        """Steps that were not stored, for not being finite."""
+        return int(self.dropped.sum())
+
+    def changing(self) -> AbstractContextManager[Any]:
+        """While nobody else looks at held rows, or changes them."""
+        return nullcontext() if self._outside is None else self._outside.changing()
+
+    def seal(self, slots: Slots) -> None:
+        """Held rows were rewritten; nothing needs to be known of it."""
+
+    def refresh(self) -> None:
+        """Looks how far the streams of others have come. `Outside.changing` is held."""
+        assert self._outside is not None
+        position = self._outside.cursors.read()
+        others = ~self._owned
+        moved = others & ((position.head != self.head) | (position.tail != self.tail))
+        moved |= others & (position.open != self.open)
+        if moved.any():
+            before, added = self.head.copy(), self.added
+            self._follow(position, np.flatnonzero(moved))
+            self.heard += self.added - added
+            # the row before may have been marked as the last of its episode
+            self._tell_of(np.maximum(before - 1, self.tail), moved)
+            self.version += 1
+
+    def fresh(self) -> Slots:
+        """The slots of steps that others added since this was last asked."""
+        first = np.where(self._owned, self.head, np.maximum(self._shown, self.tail))
+        self._shown = self.head.copy()
+        numbers = [np.arange(*ends) for ends in zip(first, self.head, strict=True)]
+        owner = np.repeat(self._all, [len(some) for some in numbers])
+        slots = self.slots(owner, np.concatenate(numbers))
+        steps: Slots = slots[(self.mark[slots] & marks.CLOSING) == 0]
+        return steps
 
     def append(self, stream: int, row: Mapping[str, Any]) -> int:
         """Adds one step to one stream; `row` is what `Schema.check` returned. Returns its key."""
+        if self._others and not self._owned.item(stream):
+            self.claim(np.array([stream]))
         store, mark, size = self._store, self.mark, self.size
         base = stream * size
         number = self.head.item(stream)
@@ -84,12 +199,12 @@ class Streams:
             self._break_chain(np.array([stream]))
             number += 1
             continues = False
-        self._drop_until(stream, number + 2 - size)
+        self._drop_until(stream, number + 2 - self.room)
 
         slot, after = base + number % size, base + (number + 1) % size
         offset = mark.item(slot) >> marks.OFFSET_SHIFT if continues else 0
         terminated, truncated = bool(row["terminated"]), bool(row["truncated"])
-        store.write(slot, row, self._others if continues else self._all_fields)
+        store.write(slot, row, self._not_observed if continues else self._all_fields)
         mark[slot] = (
             offset << marks.OFFSET_SHIFT
             | marks.TERMINATED * terminated
@@ -103,13 +218,16 @@ class Streams:
         if ended or not continues:
             self.open[stream] = not ended
         if ended:
-            self.closings[stream] += 1
-        self.added += 1
+            self.ended[stream] += 1
         self.version += 1
+        if self._outside is not None:
+            self._publish(stream)
         return stream << STREAM_SHIFT | number
 
     def append_each(self, streams: Int64s, rows: Mapping[str, Any]) -> Int64s:
         """Adds one step to each of M distinct streams; rows are (M, ...). Returns keys (M,)."""
+        if self._others and not self._owned[streams].all():
+            self.claim(streams)
         store, mark, size = self._store, self.mark, self.size
         base = streams * size
         number = self.head[streams]
@@ -120,7 +238,7 @@ class Streams:
             self._break_chain(streams[was_open & ~continues])
             number = self.head[streams]
             slots = base + number % size
-        self._drop_each_until(streams, base, number + 2 - size)
+        self._drop_each_until(streams, base, number + 2 - self.room)
 
         after = base + (number + 1) % size
         ends = marks.ends(rows["terminated"], rows["truncated"])
@@ -133,9 +251,10 @@ class Streams:
         ended = ends != 0
         self.head[streams] = number + ended + 1
         self.open[streams] = ~ended
-        self.closings[streams] += ended
-        self.added += len(streams)
+        self.ended[streams] += ended
         self.version += 1
+        if self._outside is not None:
+            self._publish(streams)
         keys: Int64s = streams << STREAM_SHIFT | number
         return keys
 
@@ -149,6 +268,8 @@ class Streams:
         """
         if count == 0:
             return np.zeros(0, np.int64)
+        if self._others and not self._owned.item(stream):
+            self.claim(np.array([stream]))
         store, mark, size = self._store, self.mark, self.size
         terminated, truncated = rows["terminated"], rows["truncated"].copy()
 
@@ -161,9 +282,19 @@ class Streams:
         broken = continues and not afresh and not store.same(provisional, first, self._observed)
         if self._strict and (broken or breaks.any()):
             raise _chain_error(stream)
+        # each step may take two rows: in pieces for which there is room beside a row that is held
+        most = max((self.room - 1) // 2, 1)
+        if count > most:
+            return np.concatenate(
+                [
+                    self.extend(stream, piece, len(piece["terminated"]), afresh and not begin)
+                    for begin in range(0, count, most)
+                    for piece in [{name: rows[name][begin : begin + most] for name in rows}]
+                ]
+            )
         if broken or afresh:
             self.cut(np.array([stream]))
-            self.chain_breaks += broken
+            self.breaks[stream] += broken
             continues = False
         truncated |= breaks
         ended = terminated | truncated
@@ -177,58 +308,63 @@ class Streams:
         offset = np.arange(count) - begin + np.where(before == 0, carried, 0)
         offset = np.minimum(offset, marks.LAST_OFFSET - 1)
 
-        # of more rows than the ring holds only the newest are written
-        oldest = int(number[-1]) + 2 - size
-        self._drop_until(stream, min(oldest, head))
-        self.tail[stream] = max(self.tail.item(stream), oldest)
+        last = ended.copy()
+        last[-1] = True
+        self._drop_until(stream, int(number[-1]) + 2 - self.room)
 
-        held = number >= oldest
-        slots = stream * size + number[held] % size
-        store.write(slots, {name: rows[name][held] for name in rows}, self._all_fields)
+        slots = stream * size + number % size
+        store.write(slots, rows, self._all_fields)
         mark[slots] = (
             offset << marks.OFFSET_SHIFT
             | marks.TERMINATED * terminated
             | marks.TRUNCATED * truncated
-        )[held]
-        last = ended.copy()
-        last[-1] = True
-        last &= number + 1 >= oldest
+        )
         after = stream * size + (number[last] + 1) % size
         store.write(after, {name: rows[name][last] for name in rows}, self._successors)
         mark[after] = (offset[last] + 1) << marks.OFFSET_SHIFT | marks.CLOSING
 
         self.head[stream] = number[-1] + 1 + ended[-1]
         self.open[stream] = not ended[-1]
-        self.closings[stream] += int((ended & last).sum())
-        self.added += count
-        self.chain_breaks += int(breaks.sum())
+        self.ended[stream] += int(ended.sum())
+        self.breaks[stream] += int(breaks.sum())
+        self._publish_counts(stream)
         self.version += 1
+        if self._outside is not None:
+            self._publish(stream)
         keys: Int64s = stream << STREAM_SHIFT | number
         return keys
 
     def cut(self, streams: Int64s) -> int:
         """Ends the open episodes of these streams as truncated. Returns how many there were."""
         streams = streams[self.open[streams]]
-        slots = self.slots(streams, self.head[streams] - 1)
-        self.mark[slots] |= np.uint32(marks.TRUNCATED)
-        self.head[streams] += 1
-        self.open[streams] = False
-        self.closings[streams] += 1
-        self.version += 1
+        if self._others:
+            self.claim(streams)
+        with self.changing():
+            slots = self.slots(streams, self.head[streams] - 1)
+            self._store.touch(slots)
+            self.mark[slots] |= np.uint32(marks.TRUNCATED)
+            self.head[streams] += 1
+            self.open[streams] = False
+            self.ended[streams] += 1
+            self.version += 1
+            if self._outside is not None:
+                self._publish(streams)
         return len(streams)
 
     def remove(self, slots: Slots) -> None:
         """Marks held steps, which then start no example any more."""
+        self._store.touch(slots)
         self.mark[slots] |= np.uint32(marks.REMOVED)
         self.version += 1
 
     def clear(self) -> None:
         """Drops every row. Numbers go on, so that no key is used twice."""
-        self.tail[:] = self.head + self.open
-        self.head[:] = self.tail
-        self.open[:] = False
-        self.closings[:] = 0
+        self.claim(self._all)
+        self.cut(self._all)
+        self.tail[:] = self.head
+        self.lost[:] = self.ended
         self.version += 1
+        self._retreat(self._all)
 
     @property
     def used(self) -> int:
@@ -237,8 +373,9 @@ class Streams:
 
     def make_fit(self, capacity: int) -> None:
         """Drops the oldest rows that do not fit into so many, evenly shared."""
-        size = capacity // self.count
-        for stream, tail in enumerate((self.head + self.open - size).tolist()):
+        self.claim(self._all)
+        room = capacity // self.count
+        for stream, tail in enumerate((self.head + self.open - room).tolist()):
             self._drop_until(stream, tail)
         self.version += 1
 
@@ -246,9 +383,10 @@ class Streams:
         """Goes on with rings of another size, into which what is held must fit.
 
         Returns:
-            (old capacity,), the new slot of each old one; -1 where no row is.
+            (old slot_count,), the new slot of each old one; -1 where no row is.
         """
-        size = capacity // self.count
+        room = capacity // self.count
+        size = room + self.size - self.room
         owner = np.repeat(self._all, self.head + self.open - self.tail)
         numbers = np.concatenate(
             [
@@ -258,9 +396,10 @@ class Streams:
         )
         source, target = self.slots(owner, numbers), owner * size + numbers % size
         self._store.resize(size * self.count, source, target)
-        place = np.full(self.capacity, -1, np.int64)
+        place = np.full(self.slot_count, -1, np.int64)
         place[source] = target
-        self.size, self.capacity, self.mark = size, size * self.count, self._store.mark
+        self.room, self.size, self.mark = room, size, self._store.mark
+        self._limit[:] = self.tail + size
         self.version += 1
         return place
 
@@ -302,6 +441,17 @@ class Streams:
         """A block of fields for each array of slots."""
         return self._store.read(*slots)
 
+    def in_use(self) -> Slots:
+        """The slots of all rows, closing and provisional ones too, stream by stream."""
+        stop = self.head + self.open
+        owner = np.repeat(self._all, stop - self.tail)
+        numbers = [np.arange(*ends) for ends in zip(self.tail, stop, strict=True)]
+        return self.slots(owner, np.concatenate(numbers))
+
+    def oldest_first(self, slots: Slots) -> Slots:
+        """These slots of held rows, stream by stream, in time order."""
+        return slots[np.argsort(self.keys(slots), kind="stable")]
+
     def held(self) -> Slots:
         """The slots of all held steps, stream by stream, oldest first."""
         owner = np.repeat(self._all, self.head - self.tail)
@@ -325,6 +475,81 @@ class Streams:
         """Steps held."""
         return int((self.head - self.tail - self.closings).sum())
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Where each stream begins and ends, and its counts, (count,) each."""
+        return {name: getattr(self, name).copy() for name in Position._fields}
+
+    def without_lost(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """A saved state without the rows of others that were overwritten since."""
+        others = ~self._owned
+        if not others.any():
+            return arrays
+        head = arrays["rows.head"] + arrays["rows.open"]
+        tail, lost = arrays["rows.tail"].copy(), arrays["rows.lost"].copy()
+        moved = others & (self.tail > tail)
+        none_left = moved & (self.tail >= head)
+        tail[moved], lost[moved] = self.tail[moved], self.lost[moved]
+        # what came last before the moment is gone too, and its episode cannot go on
+        tail[none_left] = arrays["rows.head"][none_left]
+        lost[none_left] = arrays["rows.ended"][none_left]
+        is_open = arrays["rows.open"] & ~none_left
+        return {**arrays, "rows.tail": tail, "rows.lost": lost, "rows.open": is_open}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from what `state` returned; the rows are in the store already."""
+        self.claim(self._all)
+        for name in Position._fields:
+            getattr(self, name)[:] = state[name]
+        if self._outside is not None:
+            self._limit[:] = self.tail + self.size
+            self._retreat(self._all)
+            self._publish(self._all)
+            self._publish_counts(self._all)
+        # rows of others may have been copied while these went on
+        self._mend(self._all)
+        self.version += 1
+
+    def check(self) -> None:
+        """Looks whether the marks of all held rows tell of episodes, one after the other. O(rows).
+
+        Raises:
+            DamagedError: they do not.
+        """
+        for stream in range(self.count):
+            head, closings = self.head.item(stream), 0
+            for first in range(self.tail.item(stream), head, CHECKED_AT_ONCE):
+                stop = min(first + CHECKED_AT_ONCE, head)
+                numbers = np.arange(first, min(stop + 1, head))
+                mark = self.mark[stream * self.size + numbers % self.size]
+                offset, closing = marks.offsets(mark), (mark & marks.CLOSING) != 0
+                ends = ((mark & marks.ENDED) != 0) & ~closing
+                after = np.where(closing, 0, offset + 1)[:-1]
+                follows = (offset[1:] == after) | (after >= marks.LAST_OFFSET - 1)
+                wrong = np.flatnonzero(~follows | (closing[1:] != ends[:-1]))
+                if len(wrong):
+                    raise DamagedError(
+                        f"row {first + int(wrong[0]) + 1} of stream {stream} does not follow the "
+                        "one before it"
+                    )
+                closings += int(closing[: stop - first].sum())
+            last = self.mark.item(stream * self.size + (head - 1) % self.size)
+            held = head > self.tail.item(stream)
+            if held and bool(last & marks.CLOSING) == self.open.item(stream):
+                raise DamagedError(f"stream {stream} does not end as its cursor says")
+            if closings != self.closings.item(stream):
+                raise DamagedError(
+                    f"stream {stream} has {closings} episodes that ended, its cursors say "
+                    f"{self.closings.item(stream)}"
+                )
+
+    def count_closings(self, first: Int64s, stop: Int64s) -> Int64s:
+        """(count,), how many of these rows of each stream are closing rows."""
+        counts = np.zeros(self.count, np.int64)
+        for stream, (low, high) in enumerate(zip(first.tolist(), stop.tolist(), strict=True)):
+            slots = stream * self.size + np.arange(low, high) % self.size
+            counts[stream] = np.count_nonzero(self.mark[slots] & marks.CLOSING)
+        return counts
+
     def stats(self) -> dict[str, float]:
         """Counts of what is held; ages are in steps of the row's own stream."""
         steps = self.head - self.tail - self.closings
@@ -340,11 +565,61 @@ class Streams:
             "mean_age": ages / total if total else 0.0,
         }
 
+    def _follow(self, position: Position, chosen: Int64s) -> None:
+        """Takes over what is published of these streams."""
+        self.head[chosen] = position.head[chosen]
+        self.open[chosen] = position.open[chosen]
+        self.ended[chosen] = position.ended[chosen]
+        self.lost[chosen] = position.lost[chosen]
+        self.breaks[chosen] = position.breaks[chosen]
+        self.dropped[chosen] = position.dropped[chosen]
+        self.tail[chosen] = position.tail[chosen]
+        held, closings = (self.head - self.tail)[chosen], self.closings[chosen]
+        impossible = (held < 0) | (held > self.room) | (closings < 0) | (closings > held)
+        if impossible.any():
+            stream = int(chosen[impossible][0])
+            raise DamagedError(
+                f"cursors: a stream of {self.room} rows cannot hold rows {self.tail[stream]} to "
+                f"{self.head[stream]} and {self.closings[stream]} ends of episodes"
+            )
+
+    def _tell_of(self, first: Int64s, moved: NDArray[np.bool_]) -> None:
+        """Touches the rows that others wrote, from `first` on."""
+        for stream in np.flatnonzero(moved).tolist():
+            numbers = np.arange(first[stream], self.head[stream] + 1)
+            self._store.touch(self.slots(np.full(len(numbers), stream), numbers))
+
+    def _take_over(self, streams: Int64s) -> None:
+        """Mends what a killed owner left half done, and makes it this process's own."""
+        assert self._outside is not None
+        self._follow(self._outside.cursors.read(), streams)
+        self._limit[streams] = self.tail[streams] + self.size
+        self._outside.reserve(streams, self._limit[streams])
+        self._owned[streams] = True
+        self._retreat(streams)
+        self._publish(streams)
+        self._mend(streams)
+        self.version += 1
+
+    def _mend(self, streams: Int64s) -> None:
+        """Goes back, or on, to where an episode is open or not, and nothing in between."""
+        streams = streams[self.open[streams]]
+        # the provisional row may have become a step already, but for the moving on of the head
+        slots = self.slots(streams, self.head[streams])
+        mended = self.mark[slots] & marks.OFFSET_MASK | np.uint32(marks.CLOSING)
+        changed = self.mark[slots] != mended
+        self._store.touch(slots[changed])
+        self.mark[slots[changed]] = mended[changed]
+        # an episode may have been marked as cut, but for its closing row
+        last = self.mark[self.slots(streams, self.head[streams] - 1)]
+        self.cut(streams[(last & marks.ENDED) != 0])
+
     def _break_chain(self, streams: Int64s) -> None:
         if self._strict:
             raise _chain_error(int(streams[0]))
         self.cut(streams)
-        self.chain_breaks += len(streams)
+        self.breaks[streams] += 1
+        self._publish_counts(streams)
 
     def _drop_until(self, stream: int, tail: int) -> None:
         """Moves the tail of one stream on, so that all its rows before number `tail` are free."""
@@ -357,8 +632,10 @@ class Streams:
         else:
             slots = stream * self.size + np.arange(oldest, tail) % self.size
             closings = int(np.count_nonzero(self.mark[slots] & marks.CLOSING))
-        self.closings[stream] -= closings
+        self.lost[stream] += closings
         self.tail[stream] = tail
+        if self._outside is not None:
+            self._retreat(np.array([stream]))
 
     def _drop_each_until(self, streams: Int64s, base: Int64s, tails: Int64s) -> None:
         """The same for M streams at once; `base` (M,) is the first slot of each."""
@@ -369,8 +646,46 @@ class Streams:
             return
         for step in range(furthest):
             closing = self.mark[base + (oldest + step) % self.size] & marks.CLOSING
-            self.closings[streams] -= (closing != 0) & (step < distance)
+            self.lost[streams] += (closing != 0) & (step < distance)
         self.tail[streams] = np.maximum(oldest, tails)
+        if self._outside is not None:
+            self._retreat(streams)
+
+    def _publish(self, streams: Any) -> None:
+        """Makes visible what was written into one stream, or into M."""
+        outside = self._outside
+        assert outside is not None
+        outside.cursors.publish_head(
+            streams, self.head[streams], self.open[streams], self.ended[streams]
+        )
+
+    def refuse(self, streams: Int64s, count: int = 1, cut: bool = True) -> None:
+        """Counts steps that are not stored, and closes the episodes in which they are missing."""
+        if cut:
+            self.cut(streams)
+        self.dropped[streams] += count
+        self._publish_counts(streams)
+
+    def _publish_counts(self, streams: Any) -> None:
+        if self._outside is not None:
+            self._outside.cursors.publish_counts(
+                streams, self.breaks[streams], self.dropped[streams]
+            )
+
+    def _retreat(self, streams: Int64s) -> None:
+        """Tells the others where the tails are now, and waits for them where slots run short."""
+        outside = self._outside
+        if outside is None:
+            return
+        tail = self.tail[streams]
+        outside.cursors.publish_tail(streams, tail, self.lost[streams])
+        short = tail + self.room > self._limit[streams]
+        if short.any():
+            chosen = streams[short]
+            with outside.changing():
+                # who looks at rows before the tail now, has seen this tail
+                self._limit[chosen] = self.tail[chosen] + self.size
+            outside.reserve(chosen, self._limit[chosen])
 
 
 def _continues(rows: Mapping[str, Any], successors: Mapping[str, str]) -> NDArray[np.bool_]:

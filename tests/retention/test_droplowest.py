@@ -84,7 +84,7 @@ def test_the_lowest_makes_room_and_of_equal_ones_the_oldest(
         state = shelf.rule.state()
         assert dict(
             zip(
-                [shelf.held[slot] for slot in state["held"].tolist()],
+                [shelf.held[slot] for slot in state["members"].tolist()],
                 state["priority"].tolist(),
                 strict=True,
             )
@@ -99,7 +99,7 @@ def test_P6_a_new_example_enters_at_the_largest_live_priority() -> None:
         shelf.rule.update(slots, np.array(priorities, np.float64))
         (slot,) = shelf.offer([0])
         state = shelf.rule.state()
-        assert state["priority"][state["held"].tolist().index(slot)] == expected
+        assert state["priority"][state["members"].tolist().index(slot)] == expected
 
 
 def test_P7_of_duplicates_in_one_update_the_last_counts() -> None:

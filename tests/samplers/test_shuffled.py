@@ -17,12 +17,11 @@ from samplers.lives import live
 UNLIKELY = 1e-3
 
 
-def resumed(capacity: int, state: dict[str, np.ndarray]) -> Shuffled:
+def resumed(state: dict[str, np.ndarray]) -> Shuffled:
     """A sampler that goes on from a saved state."""
     sampler = Shuffled()
-    sampler.open(capacity)
-    sampler.enter(state["members"])
-    sampler._deck.dealt = int(state["drawn"])
+    sampler.open(int(state["capacity"]))
+    sampler.restore(state)
     return sampler
 
 
@@ -76,7 +75,7 @@ def test_a_saved_state_decides_the_next_draws(data: st.DataObject):
         if not moment.members:
             continue
         sampler.draw(data.draw(st.integers(1, 5)), rng)
-        other = resumed(20, sampler.state())
+        other = resumed(sampler.state())
         mine, _ = sampler.draw(12, np.random.default_rng(5))
         theirs, _ = other.draw(12, np.random.default_rng(5))
         np.testing.assert_array_equal(mine, theirs)

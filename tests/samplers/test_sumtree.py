@@ -19,7 +19,9 @@ def check(tree: SumTree, mass: np.ndarray, priority: np.ndarray) -> None:
     assert len(tree) == (priority > -np.inf).sum()
     assert tree.total == pytest.approx(mass.sum(), rel=1e-12)
     assert tree.largest == priority.max()
-    np.testing.assert_array_equal(tree.members(), np.flatnonzero(priority > -np.inf))
+    members, priorities = tree.members()
+    np.testing.assert_array_equal(members, np.flatnonzero(priority > -np.inf))
+    np.testing.assert_array_equal(priorities, priority[members])
     np.testing.assert_array_equal(tree.mass(np.arange(len(mass))), mass)
 
 

@@ -9,17 +9,46 @@ from typing import Any
 import numpy as np
 
 import recollect as rc
-from oracle import STREAM_SHIFT, Steps, Whole, Windows, leaves
+from oracle import STREAM_SHIFT, AnyLook, Chosen, Look, Relabelled, Steps, Whole, Windows, leaves
 from recollect.views.episodes import Episodes
+from recollect.views.hindsight import Hindsight
 from recollect.views.sequence import Sequence
 from selfproving import ends, fields, length, observe, schema, stacked
 from selfproving import reward as known_reward
+from selfproving import view as view_of_steps
 
 
-def view(look: Windows | Whole) -> Any:
+def view(look: AnyLook) -> Any:
     """The engine's view that looks as the oracle does."""
+    if isinstance(look, Chosen):
+        return view(look.look)
+    if isinstance(look, Look):
+        return view_of_steps(look)
+    if isinstance(look, Relabelled):
+
+        def reward(achieved: Any, desired: Any, info: Any) -> Any:
+            return np.array([look.reward(*each) for each in zip(achieved, desired, strict=True)])
+
+        inner = view(look.look)
+        return Hindsight(inner, look.goal, look.goal, reward=reward, strategy="final", ratio=1)
     make = Sequence if isinstance(look, Windows) else Episodes
     return make(**dataclasses.asdict(look))
+
+
+def reader(memory: Any, look: AnyLook) -> Any:
+    """A reader of all that it can draw, oldest first. It asks about no episode twice."""
+    where = None
+    if isinstance(look, Chosen):
+        asked = set()
+
+        def where(episode: Any) -> bool:
+            which = episode.stream, int(episode.keys[-1])
+            assert which not in asked
+            asked.add(which)
+            assert episode.ended
+            return bool(look.wanted(episode))
+
+    return memory.reader(view=view(look), sampler=rc.Oldest(), where=where)
 
 
 def all_of(reader: Any) -> dict[int, dict[str, Any]]:
@@ -36,6 +65,25 @@ def all_of(reader: Any) -> dict[int, dict[str, Any]]:
         int(key): {name: column[i] for name, column in columns.items()}
         for i, key in enumerate(batch.key)
     }
+
+
+def agree(found: dict[int, dict[str, Any]], expected: dict[int, dict[str, Any]]) -> None:
+    """Asserts that a reader's examples, by key, are what the oracle expects."""
+    assert found.keys() == expected.keys()
+    if not expected:
+        return
+    names = next(iter(expected.values())).keys()
+    for row in found.values():
+        assert row.keys() == names | {"key", "weight", "probability"}
+    for name in names:
+        # all rows at once: one comparison costs far more than one row
+        got = np.stack([found[key][name] for key in expected])
+        wanted = np.stack([row[name] for row in expected.values()])
+        assert got.shape == wanted.shape, name
+        if name in ("reward", "discount"):
+            np.testing.assert_allclose(got, wanted, 1e-5, 1e-5, err_msg=name)
+        else:
+            np.testing.assert_array_equal(got, wanted, err_msg=name)
 
 
 def prove(batch: rc.Batch, kind: str, look: Windows | Whole) -> None:
@@ -136,7 +184,7 @@ class Life:
             seed=seed,
         )
         self.looks = looks
-        self.readers = [self.memory.reader(view=view(look), sampler=rc.Oldest()) for look in looks]
+        self.readers = [reader(self.memory, look) for look in looks]
         self.oracle = Steps(size, self.width)
         self.at = [[0, 0] for _ in range(self.width)]
         self.plan = [self._plan() for _ in range(self.width)]
@@ -219,6 +267,9 @@ class Life:
                 self.oracle.cut(stream)
 
     def resize(self) -> None:
+        # all readers look once more before rows are dropped
+        for one, look in zip(self.readers, self.looks, strict=True):
+            self.compare(one, look)
         self.size = int(self.rng.integers(2, 2 * self.first_size + 3))
         self.memory.resize(self.size * self.width)
         self.oracle.resize(self.size)
@@ -236,24 +287,16 @@ class Life:
                 else:
                     weights = [0.4, 0.4, 0.08, 0.12]
                     rare[int(self.rng.choice(4, p=weights))]()
-                for reader, look in zip(self.readers, self.looks, strict=True):
+                for one, look in zip(self.readers, self.looks, strict=True):
                     if self.rng.random() < 0.3:
-                        self.compare(reader, look)
-            for reader, look in zip(self.readers, self.looks, strict=True):
-                self.compare(reader, look)
-                # one that is opened only now sees the same
-                self.compare(self.memory.reader(view=view(look), sampler=rc.Oldest()), look)
+                        self.compare(one, look)
+            for one, look in zip(self.readers, self.looks, strict=True):
+                self.compare(one, look)
+                # one that is opened only now sees the same, or asks anew
+                afresh = Chosen(look.look, look.wanted) if isinstance(look, Chosen) else look
+                self.compare(reader(self.memory, afresh), afresh)
 
-    def compare(self, reader: Any, look: Any) -> None:
-        found, expected = all_of(reader), self.oracle.examples(look)
-        assert found.keys() == expected.keys()
+    def compare(self, one: Any, look: AnyLook) -> None:
+        found, expected = all_of(one), self.oracle.examples(look)
+        agree(found, expected)
         self.seen += len(found)
-        for key, row in expected.items():
-            assert found[key].keys() == row.keys() | {"key", "weight", "probability"}
-            for name, value in row.items():
-                got, where = found[key][name], f"{name} of key {key}"
-                assert got.shape == np.shape(value), where
-                if name in ("reward", "discount"):
-                    np.testing.assert_allclose(got, value, 1e-5, 1e-5, err_msg=where)
-                else:
-                    np.testing.assert_array_equal(got, value, err_msg=where)

@@ -9,8 +9,15 @@ been the goal.
 
 An epoch is 50 cycles of 16 episodes and 40 updates: batches of 128, Adam with step size 0.001, an
 MLP with one hidden layer of 256, gamma = 0.98, a target network that moves by a twentieth of the
-way after each cycle, targets clipped to what returns there can be. A fifth of all steps are random,
-which the appendix says of its robots. The success rate is that of fresh episodes without them.
+way after each cycle, targets clipped to what returns there can be, a fifth of all steps random. The
+success rate is that of fresh episodes without random steps.
+
+Where this departs from the paper: reaching the goal ends an episode, and nothing is worth anything
+after it (there an episode always takes n steps, succeeds if any of them reaches the goal, and is
+discounted like all others at its end); a goal is never where the episode starts; success is that
+of the network, not of the target network; bits are put in as -1 and 1 instead of being normalised,
+which for random bits comes to the same; one thread plays and learns instead of 8 together; and
+there are fewer epochs than 200.
 """
 
 from __future__ import annotations
@@ -285,9 +292,11 @@ class Bitflip:
             "3.1 and appendix A of Andrychowicz et",
             f"al., [Hindsight experience replay]({DOI}), NeurIPS 2017: {EPISODES} episodes, then "
             f"{UPDATES} updates, {CYCLES} times an epoch;",
-            f"{self.epochs} epochs instead of the paper's 200. Success rates are of {TESTED} fresh "
-            "episodes without random actions:",
-            f"mean over {self._seeds}, in brackets the least and the largest.",
+            f"{self.epochs} epochs of one thread instead of 200 of 8. Unlike there, reaching the "
+            "goal ends an episode, and",
+            f"what follows is worth 0. Success rates are of {TESTED} fresh episodes without random "
+            f"actions: mean over {self._seeds},",
+            "in brackets the least and the largest.",
             "",
             "![Success rate after each epoch](bitflip.png)",
             "",

@@ -10,15 +10,16 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import ConfigurationError, SchemaError
-from recollect.retention.base import Retention
-from recollect.retention.slots import FreeSlots, without_pushed_out
+from recollect.retention.base import Retention, Rows
+from recollect.retention.slots import FreeSlots, is_partition, without_pushed_out
 from recollect.schema import Schema
+from recollect.states import Saved
 from recollect.stores.base import Slots
 
 
@@ -109,24 +110,71 @@ class Balanced(Retention):
         )
 
     def resize(self, capacity: int, place: NDArray[np.int64], held: Slots) -> None:
-        groups = _Groups(capacity)
-        for group in self._groups.in_order():
-            groups.bring(group.value, group.arrivals, place[np.array(group.slots)].tolist())
-        self._groups = groups
+        known = self._groups.known()
+        self._groups = _Groups(capacity)
+        self._groups.bring(known._replace(held=place[known.held]))
         self._free = FreeSlots(capacity, held)
         self._capacity = capacity
 
     def state(self) -> dict[str, NDArray[Any]]:
-        groups = self._groups.in_order()
-        held = [slot for group in groups for slot in group.slots]
-        unsigned = any(group.value > np.iinfo(np.int64).max for group in groups)
         return {
-            "values": np.array([g.value for g in groups], np.uint64 if unsigned else np.int64),
-            "arrivals": np.array([group.arrivals for group in groups], np.int64),
-            "sizes": np.array([len(group.slots) for group in groups], np.int64),
-            "held": np.array(held, np.int64),
+            "capacity": np.array(self._capacity),
+            **self._groups.known()._asdict(),
             "free": self._free.all(),
         }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        known, free = self._checked(state)
+        self._groups.bring(known)
+        self._free.restore(free)
+
+    def recover(
+        self,
+        held: Slots,
+        arrivals: int,
+        rows: Rows,
+        priority: NDArray[np.float64] | None = None,
+        earlier: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        """By the values that the held examples have now.
+
+        What arrived of each value is known from `earlier`, and is at least what is held of it. If
+        more arrived in all, and more than there is room for, the others were of values that hold
+        most, since only these lose any: each gets of them in proportion to what is known of it.
+        """
+        before: dict[int, int] = {}
+        if earlier is not None:
+            known, _ = self._checked(earlier)
+            before = dict(zip(known.values.tolist(), known.arrivals.tolist(), strict=True))
+        values, group, sizes = np.unique(
+            np.asarray(rows(held)[self.by]), return_inverse=True, return_counts=True
+        )
+        if values.dtype.kind == "b":
+            values = values.astype(np.int64)
+        arrived = np.array([before.pop(value, 0) for value in values.tolist()], np.int64)
+        arrived = np.maximum(arrived, sizes)
+        missing = arrivals - int(arrived.sum()) - sum(before.values())
+        if missing > 0 and arrivals > self._capacity and len(held):
+            share = np.where(sizes >= sizes.max() - 1, arrived, 0)
+            arrived += (missing * (share / share.sum())).astype(np.int64)
+        by_value = held[np.argsort(group.reshape(-1), kind="stable")]
+        self._groups.bring(_Known(values, arrived, sizes, by_value))
+        self._free = FreeSlots(self._capacity, held)
+
+    def _checked(self, state: Mapping[str, NDArray[Any]]) -> tuple[_Known, Slots]:
+        """What a state says of the values held, and which slots are free."""
+        saved = Saved(repr(self), state, [*_Known._fields, "free"], self._capacity)
+        values = np.asarray(state["values"])
+        saved.check("values", values.dtype.kind in "iu" and values.ndim == 1, "whole numbers")
+        saved.check("values", len(np.unique(values)) == len(values), "distinct values")
+        sizes = saved.whole("sizes", values.shape, least=1)
+        arrived = saved.whole("arrivals", values.shape)
+        saved.check("arrivals", (arrived >= sizes).all(), "at least what is held of each value")
+        held, free = saved.slots("held"), saved.slots("free")
+        # as Python counts, whose sums do not overflow
+        saved.check("sizes", sum(sizes.tolist()) == len(held), f"{len(held)} slots in all")
+        saved.check("free", is_partition(self._capacity, free, held), "all that hold nothing")
+        return _Known(values, arrived, sizes, held), free
 
     def _check_room(self, values: Iterable[int]) -> None:
         new = set(values).difference(self._groups.by_value)
@@ -137,6 +185,17 @@ class Balanced(Retention):
                 f"values with {len(new)} new ones, such as {min(new)}, are more than "
                 f"{self._capacity} slots"
             )
+
+
+class _Known(NamedTuple):
+    """What is known of all values that are held."""
+
+    values: NDArray[Any]
+    """(G,) the smallest groups first, those of one size as they are drawn from."""
+    arrivals: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    held: Slots
+    """(N,) the slots, value by value."""
 
 
 class _Group:
@@ -219,12 +278,36 @@ class _Groups:
         self.leave(slot)
         return slot
 
-    def bring(self, value: int, arrivals: int, slots: list[int]) -> None:
-        """A value that is held already, with its slots."""
-        group = self.by_value[value] = _Group(value)
-        group.arrivals = arrivals
-        for slot in slots:
-            self.join(group, slot)
+    def known(self) -> _Known:
+        groups = self.in_order()
+        held = array("q")
+        for group in groups:
+            held.extend(group.slots)
+        unsigned = any(group.value > np.iinfo(np.int64).max for group in groups)
+        return _Known(
+            np.array([group.value for group in groups], np.uint64 if unsigned else np.int64),
+            np.array([group.arrivals for group in groups], np.int64),
+            np.array([len(group.slots) for group in groups], np.int64),
+            np.array(held, np.int64),
+        )
+
+    def bring(self, known: _Known) -> None:
+        """Values that are held already, into what is empty."""
+        ends = np.cumsum(known.sizes)
+        place = np.frombuffer(self._place, np.int64)
+        place[known.held] = np.arange(len(known.held)) - np.repeat(ends - known.sizes, known.sizes)
+        slots = array("q", known.held.astype(np.int64).tobytes())
+        columns = known.values.tolist(), known.arrivals.tolist(), ends.tolist()
+        begin = 0
+        for value, arrivals, end in zip(*columns, strict=True):
+            group = self.by_value[value] = _Group(value)
+            group.arrivals = arrivals
+            group.slots = slots[begin:end]
+            for slot in group.slots:
+                self._of[slot] = group
+            self._put_on(group, end - begin)
+            self.largest = max(self.largest, end - begin)
+            begin = end
 
     def in_order(self) -> list[_Group]:
         """Smallest first, those of one size as they are drawn from."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from recollect.schema import Schema
 from recollect.stores.base import Slots
+
+Rows = Callable[[Slots], Mapping[str, NDArray[Any]]]
+"""Reads fields of slots (M,), by flat name, (M, ...) each."""
 
 
 class Retention(ABC):
@@ -81,4 +84,43 @@ class Retention(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, NDArray[Any]]:
-        """Everything that decides what is kept next, besides the generator."""
+        """Everything that decides what is kept next, besides the generator and the settings.
+
+        Copies, of O(capacity) numbers; saved under the memory's lock.
+        """
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from what `state` returned, in every respect as the rule that was saved.
+
+        Called once, after `open`, of a rule with the same settings and capacity.
+
+        Raises:
+            ConfigurationError: the state does not fit; nothing is changed.
+        """
+
+    @abstractmethod
+    def recover(
+        self,
+        held: Slots,
+        arrivals: int,
+        rows: Rows,
+        priority: NDArray[np.float64] | None = None,
+        earlier: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        """Goes on with what is held after a crash, of which no `state` was saved.
+
+        Called once, after `open`. What was lost is taken for what is most likely; slots that hold
+        nothing are filled in order.
+
+        Args:
+            held: (M,), the slots of all held examples, oldest first.
+            arrivals: how many examples were ever offered, as far as that is known.
+            rows: the fields of held slots (M,) by flat name, (M, ...) each.
+            priority: (M,) of those held; None: not known, and all are as new.
+            earlier: a state that was saved before, for what it still says.
+
+        Raises:
+            ConfigurationError: the earlier state is none of such a rule and capacity; nothing is
+                changed.
+        """

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import ConfigurationError
-from recollect.retention.base import Retention
-from recollect.retention.slots import FreeSlots
+from recollect.retention.base import Retention, Rows
+from recollect.retention.slots import FreeSlots, is_partition
 from recollect.schema import Schema
+from recollect.states import Saved
 from recollect.stores.base import Slots
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class DropLowest(Retention):
                 raise ConfigurationError(
                     f'initial: expected "max" or a finite number from 0 up, got {initial!r}'
                 )
-        self.initial = initial
+        self.initial = initial if initial == "max" else float(initial)
         self._capacity = 0
         self._free: FreeSlots
         self._queue: PriorityQueue
@@ -84,5 +85,26 @@ class DropLowest(Retention):
         self._capacity = capacity
 
     def state(self) -> dict[str, NDArray[Any]]:
-        held, priority = self._queue.by_age()
-        return {"held": held, "priority": priority, "free": self._free.all()}
+        return {
+            "capacity": np.array(self._capacity),
+            **self._queue.state(),
+            "free": self._free.all(),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        saved = Saved(repr(self), state, [*self._queue.names, "free"], self._capacity)
+        free, members = saved.slots("free"), saved.slots("members")
+        saved.check("free", is_partition(self._capacity, free, members), "all that hold nothing")
+        self._queue.restore(saved)
+        self._free.restore(free)
+
+    def recover(
+        self,
+        held: Slots,
+        arrivals: int,
+        rows: Rows,
+        priority: NDArray[np.float64] | None = None,
+        earlier: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        self._queue.enter(held, priority)
+        self._free = FreeSlots(self._capacity, held)

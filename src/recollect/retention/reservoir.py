@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import ConfigurationError
-from recollect.retention.base import Retention
+from recollect.retention.base import Retention, Rows
 from recollect.retention.slots import FreeSlots, without_pushed_out
 from recollect.schema import Schema
+from recollect.states import Saved
 from recollect.stores.base import Slots
 
 
@@ -68,4 +69,28 @@ class Reservoir(Retention):
         self._capacity = capacity
 
     def state(self) -> dict[str, NDArray[Any]]:
-        return {"arrivals": np.array(self._arrivals), "free": self._free.all()}
+        return {
+            "capacity": np.array(self._capacity),
+            "arrivals": np.array(self._arrivals),
+            "free": self._free.all(),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        saved = Saved(repr(self), state, ["arrivals", "free"], self._capacity)
+        free, arrivals = saved.slots("free"), saved.number("arrivals")
+        held = self._capacity - len(free)
+        saved.check("arrivals", arrivals >= held, f"at least the {held} that are held")
+        self._free.restore(free)
+        self._arrivals = arrivals
+
+    def recover(
+        self,
+        held: Slots,
+        arrivals: int,
+        rows: Rows,
+        priority: NDArray[np.float64] | None = None,
+        earlier: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
+        """As if the memory had never been emptied."""
+        self._free = FreeSlots(self._capacity, held)
+        self._arrivals = max(arrivals, len(held))

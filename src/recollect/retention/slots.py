@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from recollect.states import are_distinct
 from recollect.stores.base import Slots
 
 
@@ -34,10 +35,21 @@ class FreeSlots:
         self._stack[self._count : self._count + len(slots)] = slots
         self._count += len(slots)
 
+    def restore(self, free: Slots) -> None:
+        """(F,) alone are free, to be filled in this order."""
+        self._count = 0
+        self.give_back(free[::-1])
+
     def all(self) -> Slots:
         """(F,) in the order in which they will be filled."""
         slots: Slots = self._stack[: self._count][::-1].copy()
         return slots
+
+
+def is_partition(capacity: int, free: Slots, held: Slots) -> bool:
+    """Whether each slot is in one of the two; in each they are distinct."""
+    both = np.concatenate((free, held))
+    return len(both) == capacity and are_distinct(both, capacity)
 
 
 def without_pushed_out(slots: Slots) -> Slots:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import ConfigurationError
 from recollect.samplers.base import Sampler
+from recollect.states import Saved
 from recollect.stores.base import Slots
 
 if TYPE_CHECKING:
@@ -62,7 +64,10 @@ class ByAge(Sampler):
         self.enter(members)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        return {"members": self._members()}
+        return {"capacity": np.array(self._capacity), "members": self._members()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.enter(Saved(repr(self), state, ["members"], self._capacity).slots("members"))
 
     def _members(self) -> Slots:
         return self._line.oldest(len(self._line))

@@ -25,6 +25,7 @@ from recollect.samplers.weights import (
 )
 from recollect.schedules import Schedule
 from recollect.shares import checked_fractions, split
+from recollect.states import joined, parted
 from recollect.stores.base import Slots
 
 
@@ -62,7 +63,7 @@ class Mixture(Sampler):
         normalize: Normalize = "batch",
     ) -> None:
         self.fractions = checked_fractions("Mixture", parts)
-        self.parts = list(parts)
+        self.parts = dict(parts)
         for part in self.parts:
             if not isinstance(part, Sampler):
                 raise ConfigurationError(f"Mixture: expected samplers, got {part!r}")
@@ -93,7 +94,7 @@ class Mixture(Sampler):
         return f"Mixture({{{', '.join(f'{part!r}: {share:g}' for part, share in parts)}}})"
 
     def __len__(self) -> int:
-        return len(self.parts[0])
+        return len(next(iter(self.parts)))
 
     @property
     def takes_priorities(self) -> bool:
@@ -154,11 +155,13 @@ class Mixture(Sampler):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Each part's, behind the part's number and a dot."""
-        return {
-            f"{number}.{name}": value
-            for number, part in enumerate(self.parts)
-            for name, value in part.state().items()
-        }
+        return joined(part.state() for part in self.parts)
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        for part, saved in zip(self.parts, parted(repr(self), state, len(self.parts)), strict=True):
+            part.restore(saved)
+        if len({len(part) for part in self.parts}) > 1:
+            raise ConfigurationError(f"{self!r}: its saved state has parts of different members")
 
     def _probability(
         self, slots: Slots, drawn: list[Slots], rng: np.random.Generator

@@ -94,8 +94,14 @@ class Ranks:
         """(M,) the ranks of members."""
         return _ranks_of(self._place, self._tree, self._first, self._stop, self._count, slots)
 
+    def members(self) -> Slots:
+        """(N,) oldest first. O(capacity)."""
+        places = np.arange(self._first, self._stop) % len(self._slot)
+        slots = self._slot[places]
+        return slots[slots >= 0].astype(np.int64)
+
     def _close_ranks(self) -> None:
-        members = self.at(np.arange(self._count - 1, -1, -1))
+        members = self.members()
         self._slot[:] = -1
         self._tree[:] = 0
         self._first = self._stop = self._count = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from recollect.samplers.weights import (
     importance_weights,
 )
 from recollect.schedules import Schedule
+from recollect.states import Saved
 from recollect.stores.base import Slots
 
 if TYPE_CHECKING:
@@ -117,15 +119,28 @@ class Prioritized(Sampler):
         return importance_weights(probability, eligible, beta_at(self.beta, call), self.normalize)
 
     def resize(self, capacity: int, place: NDArray[np.int64]) -> None:
-        members = self._opened.members()
-        priority = self._opened.priority(members)
+        members, priority = self._opened.members()
         self._tree = None
         self.open(capacity)
         self._opened.enter(place[members], priority, self._mass(priority))
 
     def state(self) -> dict[str, NDArray[Any]]:
-        members = self._opened.members()
-        return {"members": members, "priority": self._opened.priority(members)}
+        members, priority = self._opened.members()
+        return {
+            "capacity": np.array(self._opened.capacity),
+            "members": members,
+            "priority": priority,
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        saved = Saved(repr(self), state, ["members", "priority"], self._opened.capacity)
+        members = saved.slots("members")
+        priority = saved.floats("priority", members.shape, least=0)
+        try:
+            mass = self._mass(priority)
+        except PriorityError as error:
+            raise ConfigurationError(f"{self!r}: its saved state does not fit: {error}") from error
+        self._opened.enter(members, priority, mass)
 
     @property
     def _opened(self) -> SumTree:

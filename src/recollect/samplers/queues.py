@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from recollect.errors import ConfigurationError
 from recollect.samplers.base import Sampler
 from recollect.samplers.weights import checked_number
+from recollect.states import Saved
 from recollect.stores.base import Slots
 
 if TYPE_CHECKING:
@@ -70,8 +72,11 @@ class ByPriority(Sampler):
         self._capacity = capacity
 
     def state(self) -> dict[str, NDArray[Any]]:
-        members, priority = self._queue.by_age()
-        return {"members": members, "priority": priority}
+        """The members with priorities and ages, in no particular order."""
+        return {"capacity": np.array(self._capacity), **self._queue.state()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self._queue.restore(Saved(repr(self), state, self._queue.names, self._capacity))
 
 
 class HighestPriority(ByPriority):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from recollect.samplers.weights import (
     importance_weights,
 )
 from recollect.schedules import Schedule
+from recollect.states import Saved
 from recollect.stores.base import Slots
 
 if TYPE_CHECKING:
@@ -128,7 +130,17 @@ class Ranked(Sampler):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Members in the order of their places, with their ages, which decide between equals."""
-        return {**self._heap.state(), "updates": np.array(self._updates)}
+        return {
+            "capacity": np.array(self._capacity),
+            **self._heap.state(-1),
+            "updates": np.array(self._updates),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        saved = Saved(repr(self), state, [*self._heap.names, "updates"], self._capacity)
+        updates = saved.number("updates")
+        self._heap.restore(saved, -1)
+        self._updates = updates
 
     def _probability_at(self, places: NDArray[Any]) -> NDArray[np.float64]:
         share = (places + 1.0) ** -self.alpha

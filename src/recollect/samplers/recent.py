@@ -7,6 +7,7 @@ The hard thing is the rank of a member, how many are newer than it, while member
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import ConfigurationError
 from recollect.samplers.base import Sampler
+from recollect.states import Saved
 from recollect.stores.base import Slots
 
 if TYPE_CHECKING:
@@ -50,9 +52,9 @@ class Recent(Sampler):
             raise ConfigurationError(f"window: expected a whole number from 1 up, got {window!r}")
         if decay is not None and (not isinstance(decay, (float, np.floating)) or not 0 < decay < 1):
             raise ConfigurationError(f"decay: expected a number between 0 and 1, got {decay!r}")
-        self.window = window
-        self.decay = decay
-        self._log = math.log(decay) if decay is not None else 0.0
+        self.window = None if window is None else int(window)
+        self.decay = None if decay is None else float(decay)
+        self._log = 0.0 if self.decay is None else math.log(self.decay)
         self._capacity = 0
         self._ranks: Ranks
 
@@ -102,14 +104,14 @@ class Recent(Sampler):
         return probability
 
     def resize(self, capacity: int, place: NDArray[np.int64]) -> None:
-        members = place[self._members()]
+        members = place[self._ranks.members()]
         self._capacity = 0
         self.open(capacity)
         self.enter(members)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        return {"members": self._members()}
+        """The members, oldest first."""
+        return {"capacity": np.array(self._capacity), "members": self._ranks.members()}
 
-    def _members(self) -> Slots:
-        """(N,) oldest first."""
-        return self._ranks.at(np.arange(len(self._ranks) - 1, -1, -1))
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.enter(Saved(repr(self), state, ["members"], self._capacity).slots("members"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import ConfigurationError
 from recollect.samplers.base import Sampler
+from recollect.states import Saved
 from recollect.stores.base import Slots
 
 if TYPE_CHECKING:
@@ -62,4 +64,15 @@ class Shuffled(Sampler):
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The members, and how many of them, the first ones, this epoch has drawn."""
-        return {"members": self._deck.members(), "drawn": np.array(self._deck.dealt)}
+        return {
+            "capacity": np.array(self._capacity),
+            "members": self._deck.members(),
+            "drawn": np.array(self._deck.dealt),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        saved = Saved(repr(self), state, ["members", "drawn"], self._capacity)
+        members, drawn = saved.slots("members"), saved.number("drawn")
+        saved.check("drawn", drawn < max(len(members), 1), f"less than {len(members)} members")
+        self.enter(members)
+        self._deck.dealt = drawn

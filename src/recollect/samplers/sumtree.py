@@ -36,6 +36,7 @@ class SumTree:
     """Masses and priorities of members. 26 bytes a row of capacity, O(log N) everything."""
 
     def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
         blocks = [-(-capacity // WIDTH)]
         while blocks[-1] > 1:
             blocks.append(-(-blocks[-1] // WIDTH))
@@ -90,9 +91,11 @@ class SumTree:
         priorities: Floats = self._slots[slots >> SHIFT, PRIORITY, slots % WIDTH]
         return priorities
 
-    def members(self) -> Slots:
-        """(N,) all members. O(capacity)."""
-        return np.flatnonzero(self._slots[:, PRIORITY] > NO_MEMBER)
+    def members(self) -> tuple[Slots, Floats]:
+        """(N,) all members, and their priorities. O(capacity)."""
+        priority = self._slots[:, PRIORITY].reshape(-1)
+        slots = np.flatnonzero(priority > NO_MEMBER)
+        return slots, priority[slots]
 
 
 def points(n: int, total: float, stratified: bool, rng: np.random.Generator) -> Floats:

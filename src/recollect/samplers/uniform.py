@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import ConfigurationError
 from recollect.samplers.base import Sampler
+from recollect.states import Saved
 from recollect.stores.base import Slots
 
 
@@ -70,4 +72,10 @@ class Uniform(Sampler):
         self.enter(slots)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        return {"members": self._members[: self._count].copy()}
+        return {
+            "capacity": np.array(len(self._members)),
+            "members": self._members[: self._count].copy(),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.enter(Saved(repr(self), state, ["members"], len(self._members)).slots("members"))

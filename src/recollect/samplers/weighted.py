@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from recollect.samplers.weights import (
     importance_weights,
 )
 from recollect.schedules import Schedule
+from recollect.states import Saved
 from recollect.stores.base import Slots
 
 if TYPE_CHECKING:
@@ -136,15 +138,35 @@ class Weighted(Sampler):
         return importance_weights(probability, eligible, beta_at(self.beta, call), self.normalize)
 
     def resize(self, capacity: int, place: NDArray[np.int64]) -> None:
-        members = self._opened.members()
+        members, _ = self._opened.members()
         weight = self._weight[members]
         self._tree = None
         self.open(capacity)
         self._enter(place[members], weight)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        members = self._opened.members()
-        return {"members": members, "weight": self._weight[members]}
+        """The members and their weights, and what masses are relative to."""
+        members, _ = self._opened.members()
+        return {
+            "capacity": np.array(self._opened.capacity),
+            "members": members,
+            "weight": self._weight[members],
+            "reference": np.array(self._reference),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        names = ["members", "weight", "reference"]
+        saved = Saved(repr(self), state, names, self._opened.capacity)
+        members = saved.slots("members")
+        weight = saved.floats("weight", members.shape, least=0)
+        saved.check("weight", weight.all() or not self.lowest_first, "more than 0")
+        reference = float(saved.floats("reference", ()))
+        log_mass = self._log_mass(weight)
+        near = log_mass.max(initial=-np.inf) <= reference + HIGH
+        saved.check("reference", near, f"the largest logarithm of a mass, less {HIGH:g} at most")
+        self._reference = reference
+        self._weight[members] = weight
+        self._opened.enter(members, log_mass, np.exp(log_mass - reference))
 
     @property
     def _opened(self) -> SumTree:
@@ -178,6 +200,5 @@ class Weighted(Sampler):
 
     def _refer_to(self, reference: float) -> None:
         self._reference = reference
-        members = self._opened.members()
-        log_mass = self._opened.priority(members)
+        members, log_mass = self._opened.members()
         self._opened.set(members, log_mass, np.exp(log_mass - reference))

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from recollect.cursors import Outside
 from recollect.schema import Schema
 
 Slots = NDArray[np.integer[Any]]
@@ -22,8 +23,27 @@ class Block(Protocol):
         ...
 
 
+class Watcher(Protocol):
+    """Who wants to know of rows before they change."""
+
+    def before(self, slots: int | Slots) -> None:
+        """These rows are as they were, for the last time."""
+        ...
+
+
 class Store(Protocol):
     """Rows of the schema's flat fields, and beside each row one `mark` that its owner defines."""
+
+    watchers: list[Watcher]
+    """Told of every change of rows, before it."""
+
+    spare: int
+    """How many slots a ring of rows has beyond those that it may hold."""
+
+    @property
+    def outside(self) -> Outside | None:
+        """Who else has to do with the rows; None: nobody."""
+        ...
 
     @property
     def mark(self) -> NDArray[np.uint32]:
@@ -35,14 +55,26 @@ class Store(Protocol):
         """Bytes allocated."""
         ...
 
-    def open(self, schema: Schema, capacity: int) -> None:
-        """Makes room for so many rows. A store belongs to one memory and is opened once."""
+    def open(self, schema: Schema, capacity: int, beside: Mapping[str, Any] | None = None) -> None:
+        """Makes room for so many rows. A store belongs to one memory and is opened once.
+
+        Args:
+            beside: what else the owner keeps of each row: dtypes by name.
+        """
+        ...
+
+    def beside(self, name: str) -> NDArray[Any]:
+        """(capacity,), what the owner keeps of each row under this name. Zeros in a new store."""
         ...
 
     def resize(self, capacity: int, source: Slots, target: Slots) -> None:
-        """Room for so many rows. Rows `source` (M,), marks too, stand in `target` (M,) then; all
-        others are as in a new store. Costs O(capacity), and for a moment the room of both.
+        """Room for so many rows. Rows `source` (M,), marks and all, stand in `target` (M,) then;
+        all others are as in a new store. Costs O(capacity), and for a moment the room of both.
         """
+        ...
+
+    def touch(self, slots: int | Slots) -> None:
+        """These rows, or their marks, are about to change, other than by `write`."""
         ...
 
     def write(

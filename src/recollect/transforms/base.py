@@ -25,6 +25,7 @@ from recollect import trees
 from recollect.batch import Batch, Fields, nest
 from recollect.errors import ConfigurationError
 from recollect.schema import Schema
+from recollect.states import Saved, joined, parted
 
 ALWAYS = ("weight", "probability", "key")
 """What every batch has, whatever was done to it."""
@@ -70,8 +71,13 @@ class Transform(ABC):
         """Everything that it learned from rows."""
         return {}
 
-    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:  # noqa: B027 (as `observe`)
-        """Goes on from what `state` returned, after `open`."""
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from what `state` returned, after `open`.
+
+        Raises:
+            ConfigurationError: the state does not fit.
+        """
+        Saved(repr(self), state, [])
 
 
 class Function(Transform):
@@ -116,6 +122,7 @@ class Chain(Transform):
                 raise ConfigurationError(
                     f"transforms: expected transforms or functions of a batch, got {part!r}"
                 )
+        self.transforms = tuple(transforms)
         self.parts: list[Transform] = [
             part if isinstance(part, Transform) else Function(part) for part in transforms
         ]
@@ -145,18 +152,12 @@ class Chain(Transform):
         return batch
 
     def state(self) -> dict[str, NDArray[Any]]:
-        return {
-            f"{place}.{name}": value
-            for place, part in enumerate(self.parts)
-            for name, value in part.state().items()
-        }
+        return joined(part.state() for part in self.parts)
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        for place, part in enumerate(self.parts):
-            start = f"{place}."
-            part.restore(
-                {n.removeprefix(start): v for n, v in state.items() if n.startswith(start)}
-            )
+        states = parted("transforms", state, len(self.parts))
+        for part, saved in zip(self.parts, states, strict=True):
+            part.restore(saved)
 
 
 def replaced(batch: Mapping[str, Any], changes: Mapping[str, Any]) -> Batch:

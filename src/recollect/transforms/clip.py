@@ -33,13 +33,15 @@ class Clip(FieldTransform):
         fields: str | Sequence[str] = ("obs",),
     ) -> None:
         super().__init__(fields)
-        self.low = -math.inf if low is None else checked_number("Clip", "low", low)
-        self.high = math.inf if high is None else checked_number("Clip", "high", high)
-        if self.low > self.high:
+        self.low = None if low is None else checked_number("Clip", "low", low)
+        self.high = None if high is None else checked_number("Clip", "high", high)
+        self._low = -math.inf if self.low is None else self.low
+        self._high = math.inf if self.high is None else self.high
+        if self._low > self._high:
             raise ConfigurationError(f"Clip: expected low <= high, got {low!r} and {high!r}")
 
     def __repr__(self) -> str:
-        return f"Clip({self.low:g}, {self.high:g}, {self.fields})"
+        return f"Clip({self._low:g}, {self._high:g}, {self.fields})"
 
     def __call__(self, batch: Batch, rng: np.random.Generator | None = None) -> Batch:
         return replaced(
@@ -54,12 +56,12 @@ class Clip(FieldTransform):
             # a bound beyond what a small dtype can hold is none
             kind: Any = np.float32 if dtype == "bfloat16" else np.dtype(dtype).type
             with np.errstate(over="ignore"):
-                low, high = float(kind(self.low)), float(kind(self.high))
+                low, high = float(kind(self._low)), float(kind(self._high))
         else:
             limits = np.iinfo(dtype)
-            low = max(math.ceil(max(self.low, limits.min)), limits.min)
-            high = min(math.floor(min(self.high, limits.max)), limits.max)
+            low = max(math.ceil(max(self._low, limits.min)), limits.min)
+            high = min(math.floor(min(self._high, limits.max)), limits.max)
             if low > high:
-                bounds = f"values of {dtype} from {self.low:g} to {self.high:g}"
+                bounds = f"values of {dtype} from {self._low:g} to {self._high:g}"
                 raise self.error(path, bounds, "none that there are")
         return leaf.clamp(low, high) if is_tensor(leaf) else np.clip(leaf, low, high)

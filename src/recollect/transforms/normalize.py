@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from recollect.batch import Batch
 from recollect.errors import ConfigurationError
 from recollect.schema import Schema
+from recollect.states import Saved
 from recollect.transforms.base import replaced
 from recollect.transforms.fields import FieldTransform, checked_number, float_type, is_tensor, like
 
@@ -63,6 +64,9 @@ class Normalize(FieldTransform):
     next_obs is normalised as obs is. Every added step counts once, with its obs; an episode's last
     observation, which starts no step, does not. Rows with NaN or infinity in a field are left out
     of its moments. Before the first row the values stay as they are.
+
+    Padding is changed like everything else: the zeros behind a sequence's last step become
+    -mean / deviation (they stay zeros with `center=False`). The batch's `mask` tells them apart.
 
     The result is float32, or float64 where the field is. For tensors on their device. Costs a few
     microseconds per `add` and field, and 2 x 8 bytes per number of a row.
@@ -147,13 +151,15 @@ class Normalize(FieldTransform):
         }
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        names = [f"{path}.{name}" for path in self._moments for name in Moments._fields]
+        saved = Saved(repr(self), state, names)
         self._moments = {
             path: Moments(
-                int(state[f"{path}.rows"]),
-                np.array(state[f"{path}.mean"], np.float64),
-                np.array(state[f"{path}.squares"], np.float64),
+                saved.number(f"{path}.rows"),
+                saved.floats(f"{path}.mean", moments.mean.shape),
+                saved.floats(f"{path}.squares", moments.mean.shape, least=0),
             )
-            for path in self._moments
+            for path, moments in self._moments.items()
         }
 
     def _normalized(self, path: str, leaf: Any) -> Any:

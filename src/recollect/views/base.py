@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import ConfigurationError
+from recollect.schedules import Schedule
 from recollect.schema import Schema
 from recollect.stores.base import Block, Slots
 
@@ -103,10 +104,27 @@ class View(ABC):
         """
 
 
-def checked_gamma(view: str, gamma: Any) -> float:
-    """A discount of one step, 0 to 1."""
+Gamma = float | Schedule
+"""A discount of one step, 0 to 1, the same or another for each sample call."""
+
+
+def checked_gamma(view: str, gamma: Any) -> Gamma:
+    """A discount of one step, or a schedule of them."""
+    return gamma if callable(gamma) else _discount(view, gamma)
+
+
+def gamma_at(view: str, gamma: Gamma, call: int) -> float:
+    """The discount at one sample call."""
+    return _discount(view, gamma(call)) if callable(gamma) else gamma
+
+
+def _discount(view: str, gamma: Any) -> float:
     if isinstance(gamma, bool) or not isinstance(gamma, (int, float, np.number)):
-        raise ConfigurationError(f"{view}: expected gamma from 0 to 1, got {gamma!r}")
+        raise ConfigurationError(
+            f"{view}: expected gamma from 0 to 1, or a schedule, got {gamma!r}"
+        )
     if not 0 <= gamma <= 1:
-        raise ConfigurationError(f"{view}: expected gamma from 0 to 1, got {gamma!r}")
+        raise ConfigurationError(
+            f"{view}: expected gamma from 0 to 1, or a schedule, got {gamma!r}"
+        )
     return float(gamma)

@@ -12,7 +12,7 @@ from recollect.errors import ConfigurationError
 from recollect.schema import Schema
 from recollect.stores.base import Slots
 from recollect.views import windows
-from recollect.views.base import Fields, Rows, Spans, View, checked_gamma
+from recollect.views.base import Fields, Gamma, Rows, Spans, View, checked_gamma, gamma_at
 
 
 class Episodes(View):
@@ -46,7 +46,8 @@ class Episodes(View):
             "skip": they are never drawn.
         bootstrap: obs is (B, T + 1, ...) and holds after the last step its successor, the true
             final observation.
-        gamma: discount of one step, 0 to 1, for a `discount` (B, T), 0 where a step terminated.
+        gamma: discount of one step, 0 to 1, or a schedule over sample calls, for a `discount`
+            (B, T), 0 where a step terminated.
 
     Costs O(B * T) a batch, whatever the number of episodes.
 
@@ -62,7 +63,7 @@ class Episodes(View):
         by: Literal["episode", "step"] = "episode",
         longer: Literal["cut", "skip"] = "cut",
         bootstrap: bool = False,
-        gamma: float | None = None,
+        gamma: Gamma | None = None,
     ) -> None:
         self.max_length = windows.checked_length("Episodes", "max_length", max_length)
         for name, value, known in (
@@ -114,5 +115,6 @@ class Episodes(View):
         fields = windows.gather(rows, found, self.bootstrap)
         fields["length"] = found.steps
         if self.gamma is not None:
-            fields["discount"] = windows.discounts(fields, self.gamma)
+            gamma = gamma_at("Episodes", self.gamma, call)
+            fields["discount"] = windows.discounts(fields, gamma)
         return fields

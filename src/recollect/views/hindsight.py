@@ -51,7 +51,7 @@ class Hindsight(View):
     an n-step window ends there. An episode's last step that does not terminate under the new goal
     is truncated: its next_obs has a value. With None, both flags are as they were stored.
 
-    Costs O(log T) reads for each example.
+    Costs a few reads for each example of an episode that lasted as long as most, O(log T) others.
 
     Args:
         view: makes the examples, of rows with new goals; none that runs on across episodes.
@@ -95,13 +95,16 @@ class Hindsight(View):
             raise ConfigurationError(f"Hindsight: strategy: expected {known}; got {strategy!r}")
         self.view = view
         self.has_next_obs = view.has_next_obs
-        self.goal = f"obs.{goal}"
-        self.achieved = f"obs.{achieved}"
+        self.goal = goal
+        self.achieved = achieved
+        self.goal_name = f"obs.{goal}"
+        self.achieved_name = f"obs.{achieved}"
         self.reward = reward
         self.terminated = terminated
         self.strategy = strategy
         self.ratio = ratio if callable(ratio) else _checked_ratio(ratio)
         self.looks_back = strategy == "episode"
+        self._usual = 1
 
     def __repr__(self) -> str:
         return f'Hindsight({self.view!r}, strategy="{self.strategy}", ratio={self.ratio})'
@@ -111,15 +114,15 @@ class Hindsight(View):
         return ", ".join(filter(None, ("a finished episode", self.view.needs)))
 
     def open(self, schema: Schema) -> None:
-        goal, achieved = (_leaf(schema, name) for name in (self.goal, self.achieved))
+        goal, achieved = (_leaf(schema, name) for name in (self.goal_name, self.achieved_name))
         if goal.shape != achieved.shape:
             raise ConfigurationError(
-                f"Hindsight: {self.achieved} has shape {achieved.shape}, {self.goal} has "
+                f"Hindsight: {self.achieved_name} has shape {achieved.shape}, {self.goal_name} has "
                 f"{goal.shape}: what was achieved can be no goal"
             )
         if not np.can_cast(achieved.dtype, goal.dtype, "same_kind"):
             raise ConfigurationError(
-                f"Hindsight: {self.achieved} is {achieved.dtype}, {self.goal} is {goal.dtype}: "
+                f"Hindsight: {self.achieved_name} is {achieved.dtype}, {self.goal_name} is {goal.dtype}: "
                 "what was achieved can be no goal"
             )
         self._goal_dtype = goal.dtype
@@ -138,13 +141,15 @@ class Hindsight(View):
         assert rng is not None
         ratio = _checked_ratio(self.ratio(call)) if callable(self.ratio) else self.ratio
         whether, which = rng.random((2, len(anchors)))
-        before, left = _extents(rows, anchors, self.strategy == "episode")
+        search = _Search(rows, anchors)
+        left, self._usual = search.left(self._usual)
+        before = search.before() if self.strategy == "episode" else 0
         if self.strategy == "final":
             distance = left
         else:
             distance = 1 - before + (which * (before + left)).astype(np.int64)
         (reached,) = rows.read(rows.move(anchors, distance))
-        goals = reached[self.achieved].astype(self._goal_dtype, copy=False)
+        goals = reached[self.achieved_name].astype(self._goal_dtype, copy=False)
         changed = _Relabelled(self, rows, anchors, left, whether < ratio, goals)
         return self.view.gather(changed, changed.anchors, call, rng)
 
@@ -215,7 +220,7 @@ class _Relabelled:
         examples = [part >> EXAMPLE_SHIFT for part in slots]
         blocks = self._rows.read(*(self._stored(part) for part in slots))
         return [
-            _Block(block, self._hindsight.goal, self._chosen[example], example, self._goals)
+            _Block(block, self._hindsight.goal_name, self._chosen[example], example, self._goals)
             for block, example in zip(blocks, examples, strict=True)
         ]
 
@@ -231,7 +236,7 @@ class _Relabelled:
         hindsight, at = self._hindsight, stored[changed]
         (later,) = self._rows.read(self._rows.move(at, 1))
         given = (
-            later[hindsight.achieved],
+            later[hindsight.achieved_name],
             self._goals[example[changed]],
             Extras(hindsight.extras, self._rows, at),
         )
@@ -322,26 +327,51 @@ PROBES = 8
 """How many rows are looked at in each round of a search."""
 
 
-def _extents(rows: Rows, slots: Slots, back: bool) -> tuple[Int64s, Int64s]:
-    """Of steps of finished episodes: held rows of the episode before each (B,), none unless asked
-    for `back`; and steps from it on, itself included (B,): that far ahead is the closing row.
-    """
-    number = rows.keys(slots)
-    offset = marks.offsets(rows.scan(slots)[1])
+class _Search:
+    """Where the episodes of some steps, all of them finished, begin and end."""
 
-    def reach(by: Int64s) -> NDArray[np.bool_]:
-        """Whether so many rows ahead the same episode is held."""
-        there = rows.move(slots, by)
+    def __init__(self, rows: Rows, slots: Slots) -> None:
+        self._rows = rows
+        self._slots = slots
+        self._number = rows.keys(slots)
+        self._offset = marks.offsets(rows.scan(slots)[1])
+
+    def before(self) -> Int64s:
+        """(B,), rows of the episode that are held before each step."""
+        return _furthest(lambda by: self._reach(slice(None), -by), len(self._slots))
+
+    def left(self, usual: int) -> tuple[Int64s, int]:
+        """(B,), steps from each on, itself included: that far ahead is the closing row.
+
+        Args:
+            usual: steps of most episodes, as far as is known. They are looked for there first:
+                where a time limit ends nearly all, that is all the search there is.
+
+        Returns:
+            also what `usual` should be the next time.
+        """
+        left = np.maximum(usual - self._offset, 0)
+        there = self._rows.move(self._slots, left)
+        held = self._rows.keys(there) == self._number + left
+        mark = self._rows.scan(there)[1]
+        closes = ((mark & marks.CLOSING) != 0) & (mark >> marks.OFFSET_SHIFT == usual)
+        others = np.flatnonzero(~(held & closes))
+        if len(others):
+            left[others] = _furthest(lambda by: self._reach(others, by), len(others))
+            usual = np.sort(self._offset + left).item(len(left) // 2)
+        return left, usual
+
+    def _reach(self, which: NDArray[np.intp] | slice, by: Int64s) -> NDArray[np.bool_]:
+        """Whether so many rows ahead of these steps the same episode is held."""
+        there = self._rows.move(self._slots[which], by)
         # where rows stand first, then what they are: a thread that writes rows meanwhile can make
         # a row look overwritten that was not, but not the other way round
-        held = rows.keys(there) == number + by
-        mark = rows.scan(there)[1]
+        held = self._rows.keys(there) == self._number[which] + by
+        mark = self._rows.scan(there)[1]
         before_its_end = (by > 0) | ((mark & marks.CLOSING) == 0)
-        same: NDArray[np.bool_] = held & (marks.offsets(mark) == offset + by) & before_its_end
+        further = marks.offsets(mark) == self._offset[which] + by
+        same: NDArray[np.bool_] = held & further & before_its_end
         return same
-
-    before = _furthest(lambda by: reach(-by), len(slots)) if back else 0 * number
-    return before, _furthest(reach, len(slots))
 
 
 def _furthest(reach: Callable[[Int64s], NDArray[np.bool_]], count: int) -> Int64s:

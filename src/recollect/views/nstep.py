@@ -13,7 +13,7 @@ from recollect.errors import ConfigurationError
 from recollect.schedules import Schedule, constant
 from recollect.schema import Schema
 from recollect.stores.base import Slots
-from recollect.views.base import Fields, Rows, Spans, View, checked_gamma
+from recollect.views.base import Fields, Gamma, Rows, Spans, View, checked_gamma, gamma_at
 from recollect.views.stack import Stack
 
 
@@ -33,45 +33,46 @@ class NStep(View):
     Args:
         n: how many steps, at least 1; or a schedule over sample calls that knows its `largest`
             value (`rc.linear`, `rc.constant`), which decides eligibility.
-        gamma: discount of one step, 0 to 1.
+        gamma: discount of one step, 0 to 1; or a schedule over sample calls.
         stack: stacks the last k observations, `{"obs": 4}`; see `recollect.views.stack`.
     """
 
     def __init__(
         self,
         n: int | Schedule,
-        gamma: float,
+        gamma: Gamma,
         stack: int | Mapping[str, int] | None = None,
     ) -> None:
         whole = isinstance(n, (int, np.integer)) and not isinstance(n, bool)
         if not whole and not callable(n):
             raise ConfigurationError(f"NStep: expected n of at least 1 whole step, got {n!r}")
-        self.n: Schedule = n if callable(n) else constant(int(n))
-        largest = getattr(self.n, "largest", None)
+        self.n = n if callable(n) else int(n)
+        self._n: Schedule = n if callable(n) else constant(int(n))
+        largest = getattr(self._n, "largest", None)
         if largest is None:
             raise ConfigurationError("NStep: a schedule for n must have the attribute `largest`")
         if largest < 1:
             raise ConfigurationError(f"NStep: expected n of at least 1 whole step, got {n!r}")
         self.largest = int(largest)
         self.gamma = checked_gamma("NStep", gamma)
-        self.stack = Stack(stack)
+        self.stack = dict(stack) if isinstance(stack, Mapping) else stack
+        self._stack = Stack(stack)
 
     def __repr__(self) -> str:
-        n = self.largest if isinstance(self.n, constant) else self.n
-        return f"NStep({n}, gamma={self.gamma}{self.stack})"
+        return f"NStep({self.n}, gamma={self.gamma}{self._stack})"
 
     def open(self, schema: Schema) -> None:
-        self.stack.open(schema)
+        self._stack.open(schema)
 
     def starts(self, episodes: Spans) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-        first = episodes.lost + self.stack.history * (episodes.lost > 0)
+        first = episodes.lost + self._stack.history * (episodes.lost > 0)
         unfinished = (self.largest - 1) * ~episodes.ended
         return first, episodes.steps - unfinished, 1
 
     def gather(
         self, rows: Rows, anchors: Slots, call: int, rng: np.random.Generator | None
     ) -> Fields:
-        n = min(max(int(self.n(call)), 1), self.largest)
+        n = min(max(int(self._n(call)), 1), self.largest)
         # (n, B): time first, so that each step of the loops below runs over contiguous memory
         window = rows.move(anchors, np.arange(n)[:, None])
         rewards, mark = rows.scan(window)
@@ -82,9 +83,9 @@ class NStep(View):
         steps = counted.sum(axis=0)
         last = mark[steps - 1, np.arange(len(anchors))]
         terminated = (last & marks.TERMINATED) != 0
-        powers = self.gamma ** np.arange(n + 1)
+        powers = gamma_at("NStep", self.gamma, call) ** np.arange(n + 1)
 
-        fields = self.stack.gather(rows, anchors, mark[0], steps)
+        fields = self._stack.gather(rows, anchors, mark[0], steps)
         fields["reward"] = _discounted_sum(rewards, counted, powers)
         fields["terminated"] = terminated
         fields["truncated"] = (last & marks.TRUNCATED) != 0

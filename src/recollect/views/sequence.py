@@ -12,7 +12,7 @@ from recollect.errors import ConfigurationError
 from recollect.schedules import Schedule, constant
 from recollect.stores.base import Slots
 from recollect.views import windows
-from recollect.views.base import Fields, Rows, Spans, View, checked_gamma
+from recollect.views.base import Fields, Gamma, Rows, Spans, View, checked_gamma, gamma_at
 from recollect.views.windows import Windows
 
 
@@ -61,7 +61,8 @@ class Sequence(View):
             begin. Only whole windows are made then, whatever `pad` is, and a row starts one once
             all its steps exist. Observations after an episode's last step are left out.
         n: rewards to sum, at least 1; or a schedule over sample calls. Needs gamma.
-        gamma: discount of one step, 0 to 1; without it the batch has no `discount`.
+        gamma: discount of one step, 0 to 1, or a schedule over sample calls; without it the batch
+            has no `discount`.
 
     Costs O(B * T) a batch: little more than a copy of the bytes returned.
 
@@ -81,7 +82,7 @@ class Sequence(View):
         bootstrap: bool = False,
         cross_episodes: bool = False,
         n: int | Schedule = 1,
-        gamma: float | None = None,
+        gamma: Gamma | None = None,
     ) -> None:
         self.length = windows.checked_length("Sequence", "length", length)
         self.burn_in = windows.checked_length("Sequence", "burn_in", burn_in, least=0)
@@ -94,25 +95,25 @@ class Sequence(View):
         self.pad = windows.checked_flag("Sequence", "pad", pad)
         self.bootstrap = windows.checked_flag("Sequence", "bootstrap", bootstrap)
         self.cross_episodes = windows.checked_flag("Sequence", "cross_episodes", cross_episodes)
-        self.n: Schedule | None = None
+        self.n = n
+        self._summed: Schedule | None = None
         if callable(n):
-            self.n = n
+            self._summed = n
         elif windows.checked_length("Sequence", "n", n) > 1:
-            self.n = constant(int(n))
+            self._summed = constant(int(n))
         self.gamma = None if gamma is None else checked_gamma("Sequence", gamma)
-        if self.n is not None and self.gamma is None:
+        if self._summed is not None and self.gamma is None:
             raise ConfigurationError(f"Sequence: n={n!r}: n-step returns need gamma=...")
         self.ahead = self.length - 1 if self.cross_episodes else 0
 
     def __repr__(self) -> str:
-        n = int(self.n.value) if isinstance(self.n, constant) else self.n or 1
         settings = {
             "burn_in": (self.burn_in, 0),
             "stride": (self.stride, 1),
             "pad": (self.pad, True),
             "bootstrap": (self.bootstrap, False),
             "cross_episodes": (self.cross_episodes, False),
-            "n": (n, 1),
+            "n": (self.n, 1),
             "gamma": (self.gamma, None),
         }
         changed = [f", {name}={now}" for name, (now, usual) in settings.items() if now != usual]
@@ -141,11 +142,12 @@ class Sequence(View):
         found = read(rows, anchors, self.length)
         fields = windows.gather(rows, found, self.bootstrap)
         if self.gamma is not None:
-            if self.n is not None:
-                n = max(int(self.n(call)), 1)
-                fields |= self._returns(found, fields["reward"], n, self.gamma)
+            gamma = gamma_at("Sequence", self.gamma, call)
+            if self._summed is not None:
+                n = max(int(self._summed(call)), 1)
+                fields |= self._returns(found, fields["reward"], n, gamma)
             else:
-                fields["discount"] = windows.discounts(fields, self.gamma)
+                fields["discount"] = windows.discounts(fields, gamma)
         return fields
 
     def _returns(
