@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from recollect.batch import Batch
+from recollect.episodes import Episode
 from recollect.errors import (
     ChainBreakWarning,
     ChainError,
@@ -19,10 +20,12 @@ from recollect.errors import (
     SchemaError,
     StaleError,
     StorageError,
+    TooLargeError,
 )
 from recollect.limits import ReplayRatio
 from recollect.memory import Memory
 from recollect.mix import Mix, mix
+from recollect.needs import Estimate, estimate
 from recollect.reader import Reader
 from recollect.retention.balanced import Balanced
 from recollect.retention.droplowest import DropLowest
@@ -79,7 +82,9 @@ __all__ = [
     "Directory",
     "DropLowest",
     "EmptyMemoryError",
+    "Episode",
     "Episodes",
+    "Estimate",
     "Example",
     "Field",
     "Fifo",
@@ -120,12 +125,14 @@ __all__ = [
     "StaleError",
     "StorageError",
     "StreamWriter",
+    "TooLargeError",
     "Transform",
     "Transition",
     "Uniform",
     "VectorRecorder",
     "Weighted",
     "constant",
+    "estimate",
     "linear",
     "mix",
     "open",

@@ -20,6 +20,8 @@ class DrawLimit:
         limit: how often a row may be drawn, at least once.
     """
 
+    row_bytes = 12
+
     def __init__(self, capacity: int, limit: int) -> None:
         self._limit = limit
         self._key = np.full(capacity, -1, np.int64)

@@ -19,6 +19,10 @@ class ChainError(RecollectError, ValueError):
     """`obs` is not the `next_obs` of the step before, and `chain="raise"` was asked for."""
 
 
+class TooLargeError(ConfigurationError, MemoryError):
+    """A memory would need more than this machine has."""
+
+
 class PriorityError(RecollectError, ValueError):
     """A priority is NaN, infinite, negative, or given to a sampler that has none."""
 
@@ -27,8 +31,10 @@ class EmptyMemoryError(RecollectError, LookupError):
     """Nothing is eligible to be sampled."""
 
 
-class StaleError(RecollectError, LookupError):
+class StaleError(RecollectError, KeyError):
     """What was asked for has been overwritten, removed, or was never there."""
+
+    __str__ = Exception.__str__
 
 
 class ClosedError(RecollectError, ValueError):

@@ -76,6 +76,11 @@ class Heap:
         """The places of these members in the heap."""
         return self._place[slots]
 
+    def keys(self, slots: Slots) -> Floats:
+        """(M,) of these members."""
+        keys: Floats = self._key[self._place[slots]]
+        return keys
+
     def sort(self) -> None:
         """Puts all members in order, which is a heap too. O(N log N)."""
         heap, key = self._heap[: self._count], self._key[: self._count]
@@ -167,6 +172,10 @@ class PriorityQueue:
         self._queue.change(slots, self._sign * priority)
         if self._largest_first is not None:
             self._largest_first.change(slots, -priority)
+
+    def priority(self, slots: Slots) -> Floats:
+        """(M,) of these members."""
+        return self._sign * self._queue.keys(slots)
 
     def first(self, n: int) -> Slots:
         """(n,) as `Heap.first`."""

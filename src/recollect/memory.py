@@ -30,6 +30,7 @@ from recollect.examples import BESIDE, CHECKED, Examples
 from recollect.limits import ReplayRatio
 from recollect.locking import MemoryLock
 from recollect.lookup import lookup
+from recollect.needs import Estimate, check_room, estimate
 from recollect.reader import Reader, checked_keys
 from recollect.retention.base import Retention
 from recollect.retention.fifo import Fifo
@@ -146,6 +147,8 @@ class Memory:
                     f"capacity: expected at most {MOST_EXAMPLES} examples, got {capacity}"
                 )
         sampler = sampler if sampler is not None else Uniform()
+        if not isinstance(sampler, Sampler):
+            raise ConfigurationError(f"sampler: expected a Sampler, got {sampler!r}")
         self._schema = schema
         self._streams = streams
         self._settings = {
@@ -162,6 +165,7 @@ class Memory:
             "chain": chain,
             "spare": store.spare,
         }
+        check_room(self._estimate(capacity, sampler, retention, store, max_draws))
         home: Home | None = None
         try:
             if isinstance(store, Directory):
@@ -554,6 +558,35 @@ class Memory:
                 "mean_age": held["mean_age"],
                 **waited,
             }
+
+    def estimate(self) -> Estimate:
+        """What this memory needs when full; `recollect.estimate` says it before it is made."""
+        shared = self.shared
+        return self._estimate(
+            self.capacity,
+            self.sampler,
+            shared.retention,
+            shared.store,
+            self._settings["max_draws"],
+        )
+
+    def _estimate(
+        self,
+        capacity: int,
+        sampler: Sampler,
+        retention: Retention,
+        store: Store,
+        max_draws: int | None,
+    ) -> Estimate:
+        return estimate(
+            self._schema,
+            capacity,
+            streams=self._streams,
+            sampler=sampler,
+            retention=retention,
+            store=store,
+            max_draws=max_draws,
+        )
 
     def flush(self) -> None:
         """Waits until a memory in a directory has reached the disk, all that was added until now.

@@ -297,6 +297,14 @@ class Reader:
         keys, priority = pending["key"].tolist(), pending["priority"].tolist()
         self._pending = dict(zip(keys, priority, strict=True))
 
+    def priorities(self) -> tuple[Slots, NDArray[np.float64]]:
+        """The slots of all members, and their priorities; none without them. The lock is held."""
+        if not self.sampler.takes_priorities:
+            return np.zeros(0, np.int64), np.zeros(0)
+        self.advance()
+        members = np.flatnonzero(self._member)
+        return members, self.sampler.priority(members)
+
     @property
     def rows_version(self) -> int:
         """The version of the rows now."""

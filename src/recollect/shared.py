@@ -172,6 +172,12 @@ class Shared:
             if len(slots):
                 self.observe(self.rows.whole(slots))
 
+    def moved_in(self) -> None:
+        """All that is held came from another store. The lock is held."""
+        if self.home is not None:
+            self.rows.seal(self.rows.in_use())
+            self.home.remember_all(self)
+
     def share_limiter(self) -> None:
         """Lets the limiter work with processes that add elsewhere, from what they have on."""
         if self.limiter is None or self.home is None or not isinstance(self.rows, Streams):
@@ -246,6 +252,10 @@ class Home(Protocol):
 
     def remember(self, slots: Slots, keys: NDArray[np.int64], priority: Any) -> None:
         """Keeps the priorities that held rows (M,) were given."""
+        ...
+
+    def remember_all(self, shared: Shared) -> None:
+        """Keeps all priorities, of a memory that was put here from elsewhere."""
         ...
 
     def resized(self, shared: Shared) -> None:

@@ -45,6 +45,8 @@ class Balanced(Retention):
         by: the flat name of a scalar integer or bool field, such as "label" or "info.label".
     """
 
+    row_bytes = 32
+
     def __init__(self, by: str = "label") -> None:
         self.by = by
         self._capacity = 0

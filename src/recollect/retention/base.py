@@ -26,6 +26,9 @@ class Retention(ABC):
     keeps_time_order = False
     """Whether the oldest row always goes first, as rings of steps need."""
 
+    row_bytes: int = 8
+    """What it keeps of each row of capacity, about."""
+
     @property
     def takes_priorities(self) -> bool:
         """Whether `update` is for this rule."""

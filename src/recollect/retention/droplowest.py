@@ -34,6 +34,8 @@ class DropLowest(Retention):
             none or it is 0.
     """
 
+    row_bytes = 32
+
     def __init__(self, initial: float | Literal["max"] = "max") -> None:
         if initial != "max":
             number = isinstance(initial, (int, float, np.number)) and not isinstance(initial, bool)

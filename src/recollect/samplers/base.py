@@ -21,6 +21,9 @@ class Sampler(ABC):
     Nothing but `open` and `resize` may cost O(capacity).
     """
 
+    row_bytes: int = 8
+    """What it keeps of each row of capacity, about."""
+
     @property
     def takes_priorities(self) -> bool:
         """Whether `update` is for this sampler."""
@@ -52,6 +55,14 @@ class Sampler(ABC):
             PriorityError: a priority that this sampler cannot use; nothing is changed.
         """
         raise PriorityError(f"update: {type(self).__name__} has no priorities")
+
+    def priority(self, slots: Slots) -> NDArray[np.float64]:
+        """(M,), of members: what `update` gave them, or with which they came in.
+
+        Raises:
+            PriorityError: a sampler that has none.
+        """
+        raise PriorityError(f"priority: {type(self).__name__} has no priorities")
 
     @abstractmethod
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Slots, NDArray[np.float64]]:

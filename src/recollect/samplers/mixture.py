@@ -97,6 +97,10 @@ class Mixture(Sampler):
         return len(next(iter(self.parts)))
 
     @property
+    def row_bytes(self) -> int:  # type: ignore[override]
+        return sum(part.row_bytes for part in self.parts)
+
+    @property
     def takes_priorities(self) -> bool:
         return any(part.takes_priorities for part in self.parts)
 
@@ -126,6 +130,9 @@ class Mixture(Sampler):
         for part in self.parts:
             if part.takes_priorities:
                 part.update(slots, priority)
+
+    def priority(self, slots: Slots) -> NDArray[np.float64]:
+        return next(part for part in self.parts if part.takes_priorities).priority(slots)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Slots, NDArray[np.float64]]:
         counts = split(n, self.fractions, rng).tolist()

@@ -56,7 +56,7 @@ class Ranks:
     "A new data structure for cumulative frequency tables") counts the members up to each place.
     O(log capacity) an entry, exit and rank. Should members and the holes between them fill the
     ring, the members close ranks: that is O(N log N), once in at least `capacity` entries, and
-    never happens where the oldest leave first. 24 bytes a row.
+    never happens where the oldest leave first. 20 bytes a row.
     """
 
     def __init__(self, capacity: int) -> None:

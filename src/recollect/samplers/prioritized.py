@@ -52,6 +52,8 @@ class Prioritized(Sampler):
         ConfigurationError: a setting is out of range.
     """
 
+    row_bytes = 26
+
     def __init__(
         self,
         alpha: float = 0.6,
@@ -98,6 +100,9 @@ class Prioritized(Sampler):
 
     def update(self, slots: Slots, priority: NDArray[np.float64]) -> None:
         self._opened.set(slots, priority, self._mass(priority))
+
+    def priority(self, slots: Slots) -> NDArray[np.float64]:
+        return self._opened.priority(slots)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Slots, NDArray[np.float64]]:
         from recollect.samplers.sumtree import points

@@ -32,6 +32,8 @@ class ByPriority(Sampler):
 
     highest_first: bool
 
+    row_bytes = 24
+
     def __init__(self, initial: float | Literal["max"] = "max") -> None:
         self.initial = initial if initial == "max" else checked_number("initial", initial, 0)
         self._capacity = 0
@@ -60,6 +62,9 @@ class ByPriority(Sampler):
 
     def update(self, slots: Slots, priority: NDArray[np.float64]) -> None:
         self._queue.update(slots, priority)
+
+    def priority(self, slots: Slots) -> NDArray[np.float64]:
+        return self._queue.priority(slots)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Slots, NDArray[np.float64]]:
         return self._queue.first(n), np.full(n, np.nan)

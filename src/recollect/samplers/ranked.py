@@ -53,6 +53,8 @@ class Ranked(Sampler):
         ConfigurationError: a setting is out of range.
     """
 
+    row_bytes = 32
+
     def __init__(
         self,
         alpha: float = 0.7,
@@ -103,6 +105,9 @@ class Ranked(Sampler):
         if self._updates >= (self.sort_every or self._capacity):
             self._heap.sort()
             self._updates = 0
+
+    def priority(self, slots: Slots) -> NDArray[np.float64]:
+        return -self._heap.keys(slots)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Slots, NDArray[np.float64]]:
         sums = self._sums[: len(self._heap)]

@@ -35,11 +35,13 @@ class Recent(Sampler):
 
     O(log capacity) a draw, entry and exit, O(1) a draw where no member stands before an older one
     that left. Where it has to close holes between members, which then costs O(N log N), at least
-    `capacity` members entered since the last time. 24 bytes a row of capacity.
+    `capacity` members entered since the last time. 20 bytes a row of capacity.
 
     Raises:
         ConfigurationError: not one of the two, or out of range.
     """
+
+    row_bytes = 20
 
     def __init__(self, window: int | None = None, decay: float | None = None) -> None:
         if (window is None) == (decay is None):

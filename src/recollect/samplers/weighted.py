@@ -57,6 +57,8 @@ class Weighted(Sampler):
         ConfigurationError: a setting is out of range.
     """
 
+    row_bytes = 34
+
     def __init__(
         self,
         temperature: float = 1.0,
@@ -117,6 +119,9 @@ class Weighted(Sampler):
         self._rise_to(log_mass)
         self._opened.set(slots, log_mass, np.exp(log_mass - self._reference))
         self._keep_in_range()
+
+    def priority(self, slots: Slots) -> NDArray[np.float64]:
+        return self._weight[slots]
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Slots, NDArray[np.float64]]:
         from recollect.samplers.sumtree import points

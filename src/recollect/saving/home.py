@@ -110,6 +110,7 @@ class Home:
             raise StorageError(f"{path}: a snapshot is here: recollect.open(path) loads it")
         settings, there = self._settings, found["settings"]
         self._directory.generation = found["rows"]
+        self._directory.spare = settings["spare"] = there["spare"]
         if settings["grows"] and there["grows"]:
             settings["capacity"] = there["capacity"]
         for name in COMPARED:
@@ -210,6 +211,16 @@ class Home:
                 self._directory.settle()
         finally:
             self._directory.close()
+
+    def remember_all(self, shared: Shared) -> None:
+        """Keeps all priorities, of a memory that was put here from elsewhere."""
+        rows, retention = shared.rows, shared.retention
+        if isinstance(rows, Examples) and retention.takes_priorities:
+            state = retention.state()
+            slots, priority = state["members"], state["priority"]
+        elif shared.first is not None:
+            slots, priority = shared.first.priorities()
+        self.remember(slots, rows.keys(slots), priority)
 
     def remember(self, slots: Any, keys: Any, priority: Any) -> None:
         """Keeps the priorities that rows (M,) were given."""

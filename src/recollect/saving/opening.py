@@ -200,6 +200,7 @@ def _loaded(
         with memory.shared.lock:
             memory.shared.add_saver(snapshot.load(memory.shared))
             restore(memory.shared, snapshot.state())
+            memory.shared.moved_in()
         memory.flush()
     except BaseException:
         memory.close()
@@ -221,6 +222,7 @@ def _copied(
             with origin.shared.lock, memory.shared.lock:
                 copy_rows(origin.shared, memory.shared)
                 restore(memory.shared, capture(origin.shared))
+                memory.shared.moved_in()
             memory.flush()
         except BaseException:
             memory.close()
