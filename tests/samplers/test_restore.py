@@ -148,6 +148,7 @@ def test_S1_the_sums_of_masses_are_the_same_to_the_last_bit(make: Callable[[], A
         saved.leave(slots[20:])
         saved.enter(slots[20:])
     restored.restore(saved.state())
+    np.testing.assert_array_equal(saved._tree._mass, restored._tree._mass)
     np.testing.assert_array_equal(saved._tree._blocks, restored._tree._blocks)
 
 

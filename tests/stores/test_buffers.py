@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import recollect as rc
-from recollect.stores.buffers import LARGE, REMEMBERED, Buffers
+from recollect.stores.buffers import LARGE, MOST, MOST_FREE, Buffers
 
 BIG = (LARGE,)
 BYTES = np.dtype(np.uint8)
@@ -40,7 +40,7 @@ def test_what_somebody_holds_is_left_alone(hold):
     taken = place(array)
     held = hold(array)
     del array
-    others = [buffers.empty(BIG, BYTES) for _ in range(2 * REMEMBERED)]
+    others = [buffers.empty(BIG, BYTES) for _ in range(2 * MOST)]
     assert taken not in map(place, others)
     assert len(set(map(place, others))) == len(others)
     del held
@@ -58,10 +58,16 @@ def test_small_arrays_and_other_sizes_are_fresh():
     assert len(buffers._remembered) == 2
 
 
-def test_no_more_than_a_few_are_remembered():
+def test_those_in_use_and_a_few_more_are_remembered():
     buffers = Buffers()
-    held = [buffers.empty(BIG, BYTES) for _ in range(3 * REMEMBERED)]
-    assert len(buffers._remembered) == REMEMBERED
+    held = [buffers.empty(BIG, BYTES) for _ in range(MOST_FREE + 3)]
+    assert len(buffers._remembered) == len(held)
+    assert len(set(map(place, held))) == len(held)
+    held.clear()
+    buffers.empty((LARGE * 2,), BYTES)
+    assert len(buffers._remembered) == MOST_FREE + 1
+    held = [buffers.empty(BIG, BYTES) for _ in range(2 * MOST)]
+    assert len(buffers._remembered) == MOST
     assert len(set(map(place, held))) == len(held)
 
 

@@ -35,7 +35,7 @@ class Prioritized(Sampler):
         P = p / sum of all p,  p = (priority + epsilon) ** alpha,  weight = (N * P) ** -beta
 
     New rows enter at the largest priority that any row has now, so that each is seen soon; 1.0 in
-    an empty memory, or where the largest is 0. O(log N) a draw, entry, exit and update; 25 bytes a
+    an empty memory, or where the largest is 0. O(log N) a draw, entry, exit and update; 18 bytes a
     row of capacity.
 
     Args:
@@ -52,7 +52,7 @@ class Prioritized(Sampler):
         ConfigurationError: a setting is out of range.
     """
 
-    row_bytes = 26
+    row_bytes = 18
 
     def __init__(
         self,

@@ -1,17 +1,19 @@
 """`SumTree`: masses by slot, their sum, and which slot a part of the sum falls on.
 
-The slots stand in blocks of 16, the blocks' sums in blocks again, so that a million rows take five
-levels, of which only the lowest two are too large for a processor's cache. A block holds three
-lines: masses, their running sums, and priorities, whose largest is what new rows enter at.
+The slots stand in groups of 16, the groups' sums in blocks of 16, those blocks' sums in blocks
+again, so that a million rows take five levels, of which only the slots themselves are too large for
+a processor's cache. A block holds three lines: masses, their running sums, and priorities, whose
+largest is what new rows enter at.
 
-    level 1    9  2  0  3  |  9 11 11 14  |  5 2 - 3
-    level 0    4  0  3  2  |  4  4  7  9  |  5 0 4 3        (here four wide)
-               0  1  0  1  |  0  1  1  2  |  0 1 0 2   ...
+    blocks       9 13  0  3  |  9 22 22 25  |  5 7 - 3
+    mass         4  0  3  2     5  8  0  0     ...           (here four wide)
+    priority     5  0  4  3     6  7  0  -     ...
 
-To find a point is to count the running sums that it has passed, which takes no branch. Each level
-is finished for all points before the next begins: their cache misses then overlap, where one point
-after the other would wait for each. All is computed from what is below it, never by adding a
-difference, so errors cannot add up.
+To find a point is to count the running sums that it has passed, which takes no branch; those of a
+group are made on the way, since fetching them would take longer. Each level is finished for all
+points before the next begins: their cache misses then overlap, where one point after the other
+would wait for each. All is computed from what is below it, never by adding a difference, so errors
+cannot add up.
 """
 
 from __future__ import annotations
@@ -33,17 +35,19 @@ NO_MEMBER = -np.inf
 
 
 class SumTree:
-    """Masses and priorities of members. 26 bytes a row of capacity, O(log N) everything."""
+    """Masses and priorities of members. 18 bytes a row of capacity, O(log N) everything."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        blocks = [-(-capacity // WIDTH)]
+        groups = -(-capacity // WIDTH)
+        self._mass = np.zeros(groups * WIDTH, np.float64)
+        self._priority = np.full(groups * WIDTH, NO_MEMBER)
+        blocks = [-(-groups // WIDTH)]
         while blocks[-1] > 1:
             blocks.append(-(-blocks[-1] // WIDTH))
         self._levels = np.concatenate(([0], np.cumsum(blocks)[:-1])).astype(np.uintp)
         self._blocks = np.zeros((sum(blocks), 3, WIDTH), np.float64)
         self._blocks[:, PRIORITY] = NO_MEMBER
-        self._slots = self._blocks[: blocks[0]]
         self._count = 0
 
     def __len__(self) -> int:
@@ -72,30 +76,28 @@ class SumTree:
 
     def set(self, slots: Slots, priority: Floats, mass: Floats) -> None:
         """(M,) members get priorities and masses; of duplicates the last counts."""
-        _set(self._blocks, self._levels, slots, priority, mass)
+        _put(self._mass, self._priority, self._blocks, slots, priority, mass)
+        _add_up(self._mass, self._blocks, self._levels, slots)
 
     def find(self, points: Floats) -> tuple[Slots, Floats]:
         """The slots on whose mass these points (M,) of [0, total) fall, and these masses (M,).
 
         A slot without mass is never found, whatever rounding does, unless there is no mass at all.
         """
-        return _find(self._blocks, self._levels, points)
+        return _find(self._mass, self._blocks, self._levels, points)
 
     def mass(self, slots: Slots) -> Floats:
         """(M,)."""
-        masses: Floats = self._slots[slots >> SHIFT, MASS, slots % WIDTH]
-        return masses
+        return self._mass[slots]
 
     def priority(self, slots: Slots) -> Floats:
         """(M,), of members."""
-        priorities: Floats = self._slots[slots >> SHIFT, PRIORITY, slots % WIDTH]
-        return priorities
+        return self._priority[slots]
 
     def members(self) -> tuple[Slots, Floats]:
         """(N,) all members, and their priorities. O(capacity)."""
-        priority = self._slots[:, PRIORITY].reshape(-1)
-        slots = np.flatnonzero(priority > NO_MEMBER)
-        return slots, priority[slots]
+        slots = np.flatnonzero(self._priority > NO_MEMBER)
+        return slots, self._priority[slots]
 
 
 def points(n: int, total: float, stratified: bool, rng: np.random.Generator) -> Floats:
@@ -107,17 +109,46 @@ def points(n: int, total: float, stratified: bool, rng: np.random.Generator) -> 
 
 
 @compiled
-def _set(
-    blocks: Floats, levels: NDArray[np.uintp], slots: Slots, priority: Floats, mass: Floats
+def _put(
+    masses: Floats,
+    priorities: Floats,
+    blocks: Floats,
+    slots: Slots,
+    priority: Floats,
+    mass: Floats,
 ) -> None:
+    """Writes masses and priorities, and the largest priority of each group."""
     for i in range(len(slots)):
-        block, at = np.uintp(slots[i] >> SHIFT), np.uintp(slots[i] % WIDTH)
-        blocks[block, MASS, at] = mass[i]
-        blocks[block, PRIORITY, at] = priority[i]
+        slot, group = np.uintp(slots[i]), np.uintp(slots[i] >> SHIFT)
+        before = priorities[slot]
+        masses[slot], priorities[slot] = mass[i], priority[i]
+        above, at = group >> np.uintp(SHIFT), group % np.uintp(WIDTH)
+        if priority[i] >= blocks[above, PRIORITY, at]:
+            blocks[above, PRIORITY, at] = priority[i]
+        elif before == blocks[above, PRIORITY, at]:
+            largest, first = NO_MEMBER, group << np.uintp(SHIFT)
+            for k in range(np.uintp(WIDTH)):
+                largest = max(largest, priorities[first + k])
+            blocks[above, PRIORITY, at] = largest
+
+
+@compiled
+def _add_up(masses: Floats, blocks: Floats, levels: NDArray[np.uintp], slots: Slots) -> None:
+    """Makes the sums above these slots right again, and the largest priorities above groups."""
+    last = -1
+    for i in range(len(slots)):
+        group = np.intp(slots[i]) >> SHIFT
+        if group == last:
+            continue
+        last = group
+        total, first = 0.0, np.uintp(group << SHIFT)
+        for k in range(np.uintp(WIDTH)):
+            total += masses[first + k]
+        blocks[np.uintp(group >> SHIFT), MASS, np.uintp(group % WIDTH)] = total
     for level in range(len(levels)):
         last = -1
         for i in range(len(slots)):
-            node = np.intp(slots[i]) >> (SHIFT * (level + 1))
+            node = np.intp(slots[i]) >> (SHIFT * (level + 2))
             if node == last:
                 continue
             last = node
@@ -134,7 +165,9 @@ def _set(
 
 
 @compiled
-def _find(blocks: Floats, levels: NDArray[np.uintp], points: Floats) -> tuple[Slots, Floats]:
+def _find(
+    masses: Floats, blocks: Floats, levels: NDArray[np.uintp], points: Floats
+) -> tuple[Slots, Floats]:
     slots, left = np.zeros(len(points), np.int64), points.copy()
     for level in range(len(levels) - 1, -1, -1):
         for i in range(len(points)):
@@ -150,7 +183,17 @@ def _find(blocks: Floats, levels: NDArray[np.uintp], points: Floats) -> tuple[Sl
             if child > 0:
                 left[i] -= blocks[block, SUM, np.uintp(child - 1)]
             slots[i] = slots[i] * WIDTH + child
-    masses = np.empty(len(points), np.float64)
+    found = np.empty(len(points), np.float64)
     for i in range(len(points)):
-        masses[i] = blocks[np.uintp(slots[i] >> SHIFT), MASS, np.uintp(slots[i] % WIDTH)]
-    return slots, masses
+        first = np.uintp(slots[i] << SHIFT)
+        child, total = 0, 0.0
+        for k in range(np.uintp(WIDTH)):
+            total += masses[first + k]
+            child += np.int64(total <= left[i])
+        if child == WIDTH:
+            child -= 1
+            while child > 0 and masses[first + np.uintp(child)] == 0:
+                child -= 1
+        slots[i] = slots[i] * WIDTH + child
+        found[i] = masses[first + np.uintp(child)]
+    return slots, found

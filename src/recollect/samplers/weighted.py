@@ -42,7 +42,7 @@ class Weighted(Sampler):
 
     A draw, entry, exit or update costs O(log N). Masses are kept relative to the largest, so that
     no temperature overflows; where a new largest leaves the others e**600 behind, or takes what
-    counted with it, all are computed anew, O(capacity). 33 bytes a row of capacity.
+    counted with it, all are computed anew, O(capacity). 26 bytes a row of capacity.
 
     Args:
         temperature: 1e-100 or more.
@@ -57,7 +57,7 @@ class Weighted(Sampler):
         ConfigurationError: a setting is out of range.
     """
 
-    row_bytes = 34
+    row_bytes = 26
 
     def __init__(
         self,

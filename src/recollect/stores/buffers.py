@@ -1,9 +1,9 @@
 """`Buffers`: memory for large outputs, used again once nobody holds it.
 
 A fresh array of a megabyte costs more for its page faults than for the bytes that are copied into
-it. So the last few are remembered, and one that only this object still refers to is handed out
-again. Whoever holds an array, or anything made of it without a copy, keeps it: that is what
-reference counts count.
+it. So those in use and a few more are remembered, and one that only this object still refers to is
+handed out again. Whoever holds an array, or anything made of it without a copy, keeps it: that is
+what reference counts count.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from numpy.typing import NDArray
 LARGE = 1 << 17
 """From so many bytes on the system is asked for fresh pages, and recycling pays."""
 
-REMEMBERED = 8
-"""Enough for the large fields of a batch that is still in use and of the one being made."""
+MOST_FREE = 8
+"""Kept though they are not what is asked for: the large fields of a batch or two."""
+
+MOST = 64
+"""Remembered, with those in use: enough for the batches that a loader has on their way."""
 
 RECYCLES = getattr(sys, "_is_gil_enabled", lambda: True)()
 """Without the interpreter's lock reference counts are not exact, and nothing is recycled."""
 
 
 class Buffers:
-    """The last few large outputs of a store."""
+    """The latest large outputs of a store."""
 
     def __init__(self) -> None:
-        self._remembered: deque[NDArray[np.uint8]] = deque(maxlen=REMEMBERED)
+        self._remembered: deque[NDArray[np.uint8]] = deque(maxlen=MOST)
         self._lock = threading.Lock()
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -47,9 +50,14 @@ class Buffers:
             return buffer.view(dtype).reshape(shape)
 
     def _unused(self, size: int) -> NDArray[np.uint8] | None:
-        for buffer, count in zip(self._remembered, _references(self._remembered), strict=True):
-            if buffer.nbytes == size and count == ALONE:
-                return buffer
+        """One of this size that nobody holds; if there is none, the oldest of other sizes go."""
+        counts = _references(self._remembered)
+        free = [place for place, count in enumerate(counts) if count == ALONE]
+        for place in free:
+            if self._remembered[place].nbytes == size:
+                return self._remembered[place]
+        for place in reversed(free[:-MOST_FREE]):
+            del self._remembered[place]
         return None
 
 
