@@ -1,7 +1,9 @@
 """Codecs: bytes come back, damage is noticed, and what is missing is named."""
 
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,3 +106,34 @@ def test_zstd_works_without_its_address(monkeypatch):
     used = codec("zstd")
     assert used.native is None
     assert used.decode(used.encode(sample(1000)), 1000) == sample(1000)
+
+
+RESIDENT = """
+import sys
+import numpy as np
+from recollect.stores.codecs import codec
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+encode = codec(sys.argv[1]).encode
+run = np.zeros((8, 84, 84), np.uint8)
+kept = [encode(run)]
+before = resident()
+for number in range(1, 1500):
+    run[:, 10:20, number % 80] = number % 251
+    kept.append(encode(run))
+print(resident() - before, sum(map(len, kept)), run.nbytes * len(kept))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("name", ["zstd", "lz4"])
+def test_results_take_no_more_memory_than_they_have_bytes(name):
+    done = subprocess.run(
+        [sys.executable, "-c", RESIDENT, name], capture_output=True, text=True, check=True
+    )
+    taken, encoded, raw = map(int, done.stdout.split())
+    assert taken < 2 * encoded + 3_000_000
+    assert 2 * encoded + 3_000_000 < raw / 5
