@@ -23,6 +23,7 @@ from recollect.errors import (
     TooLargeError,
 )
 from recollect.limits import ReplayRatio
+from recollect.loader import Loader
 from recollect.memory import Memory
 from recollect.mix import Mix, mix
 from recollect.needs import Estimate, estimate
@@ -93,6 +94,7 @@ __all__ = [
     "Hindsight",
     "Interpolate",
     "LimiterTimeoutError",
+    "Loader",
     "LockedError",
     "LowestPriority",
     "Memory",

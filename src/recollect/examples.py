@@ -44,6 +44,7 @@ class Examples:
     Attributes:
         version: grows whenever rows are written, dropped, removed or moved.
         refused: examples that were not stored, for not being finite.
+        latest: no slot that is gone had a later generation; even.
         rng: for the retention rule.
         others: whether another process writes, and this one looks at it.
         followers: the frontiers that want to know which slots change.
@@ -75,8 +76,7 @@ class Examples:
         self._key = store.beside("key")
         self._moved: dict[int, int] = {}
         """The slots of keys whose examples had to move to another."""
-        self._latest = 0
-        """No slot that is gone had a later generation; even."""
+        self.latest = 0
         self._arrival = store.beside("arrival")
         self._arrivals = 0
 
@@ -163,16 +163,17 @@ class Examples:
         target = held.copy()
         target[~stays] = np.flatnonzero(free)[: int((~stays).sum())]
         # a slot that comes back, or is new, must not give out a generation for a second time
-        latest = max(self._latest, int(before.max(initial=0)))
-        self._latest = latest + latest % 2
+        latest = max(self.latest, int(before.max(initial=0)))
+        self.latest = latest + latest % 2
 
         key = self._key
         self._store.resize(capacity, held, target)
         self._key, self._arrival = self._store.beside("key"), self._store.beside("arrival")
         mark = self._store.mark
         kept = min(capacity, self.capacity)
-        mark[:kept], mark[kept:] = before[:kept], self._latest
+        mark[:kept], mark[kept:] = before[:kept], self.latest
         mark[target[~stays]] += np.uint32(1)
+        self.seal(target[~stays])
         self._moved |= dict(zip(key[held[~stays]].tolist(), target[~stays].tolist(), strict=True))
 
         place = np.full(self.capacity, -1, np.int64)
@@ -192,8 +193,7 @@ class Examples:
 
     def seal(self, slots: Slots) -> None:
         """Renews the checksums of rows that were written."""
-        if self._outside is not None:
-            self._store.beside("checksum")[slots] = self._checksums(slots)
+        self._seal(slots, self._store.mark[slots])
 
     def state(self) -> dict[str, NDArray[Any]]:
         """What is known of all slots, and where the generations go on."""
@@ -202,7 +202,7 @@ class Examples:
             "key": self._key.copy(),
             "arrival": self._arrival.copy(),
             "added": np.array(self.added),
-            "latest": np.array(self._latest),
+            "latest": np.array(self.latest),
             "refused": np.array(self.refused),
             "held": np.array(self._held),
         }
@@ -211,7 +211,7 @@ class Examples:
         """Goes on from what `state` returned; the fields are in the store already."""
         self._store.mark[:] = state["mark"]
         self._key[:], self._arrival[:] = state["key"], state["arrival"]
-        self._counter[0], self._latest = int(state["added"]), int(state["latest"])
+        self._counter[0], self.latest = int(state["added"]), int(state["latest"])
         self.refused = int(state["refused"])
         self.refresh()
 
@@ -225,16 +225,14 @@ class Examples:
         self._moved = dict(zip(key[astray].tolist(), held[astray].tolist(), strict=True))
         self._changed(np.arange(self.capacity))
 
-    def recover(self, latest: int, known: int | None = None) -> None:
+    def recover(self, known: int | None = None) -> None:
         """Takes over what a process left that was killed, or whose power was cut.
 
         Args:
-            latest: as in the last state that was kept.
             known: only so many offers reached the disk for sure, and of them what its checksum
                 says; None: all that was written is there.
         """
         mark = self._store.mark
-        self._latest = latest
         held = self.in_use()
         if known is not None:
             whole = self.whole_of(held, known)
@@ -248,8 +246,9 @@ class Examples:
 
     def whole_of(self, held: Slots, known: int) -> NDArray[np.bool_]:
         """(M,), which of these examples are as they were when so many had been offered."""
-        stored = self._store.beside("checksum")[held]
-        whole: NDArray[np.bool_] = (self._arrival[held] < known) & (stored == self._checksums(held))
+        due = self._checksums(held, self._store.mark[held])
+        same = self._store.beside("checksum")[held] == due
+        whole: NDArray[np.bool_] = same & (self._arrival[held] < known)
         return whole
 
     def in_use(self) -> Slots:
@@ -313,7 +312,7 @@ class Examples:
         keys: Int64s = mark.astype(np.int64) << GENERATION_SHIFT | slots
         self._key[slots] = keys
         self._arrival[slots] = arrival
-        self.seal(slots)
+        self._seal(slots, mark)
         fence()
         self._store.mark[slots] = mark
         self._arrivals += int(arrival.sum())
@@ -321,18 +320,16 @@ class Examples:
         self._changed(slots)
         return keys
 
-    def _checksums(self, slots: Slots) -> NDArray[np.uint32]:
-        """(M,), of the fields, key and arrival of each row."""
+    def _seal(self, slots: Slots, mark: NDArray[np.uint32]) -> None:
+        if self._outside is not None:
+            self._store.beside("checksum")[slots] = self._checksums(slots, mark)
+
+    def _checksums(self, slots: Slots, mark: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """(M,), of the fields, key, arrival and mark of each row."""
         (block,) = self._store.read(slots)
-        columns = [block[name] for name in self._names]
-        columns += [self._key[slots], self._arrival[slots]]
-        sums = np.zeros(len(slots), np.uint32)
-        for place in range(len(slots)):
-            checksum = 0
-            for column in columns:
-                checksum = zlib.crc32(column[place].tobytes(), checksum)
-            sums[place] = checksum
-        return sums
+        fields = [block[name] for name in self._names]
+        # the mark too: what was removed must not come back because its slot was filled again
+        return checksums([*fields, self._key[slots], self._arrival[slots], mark])
 
     def _changed(self, slots: Slots) -> None:
         self.version += 1
@@ -388,6 +385,17 @@ class ExampleFrontier:
         changed = np.unique(np.concatenate(self._noted))
         self._noted, self._count = [], 0
         return changed, self._examples.oldest_first(changed)
+
+
+def checksums(columns: Sequence[NDArray[Any]]) -> NDArray[np.uint32]:
+    """(M,), CRC-32 of each row's bytes, over all columns (M, ...)."""
+    sums = np.zeros(len(columns[0]), np.uint32)
+    for place in range(len(sums)):
+        checksum = 0
+        for column in columns:
+            checksum = zlib.crc32(column[place].tobytes(), checksum)
+        sums[place] = checksum
+    return sums
 
 
 _NONE: Slots = np.zeros(0, np.int64)

@@ -22,6 +22,9 @@ from recollect.states import Saved
 LOOK_AGAIN = 0.001
 """Seconds between two looks at what another process does."""
 
+ASK_AGAIN = 0.05
+"""Seconds after which one who waits is asked again whether to give up."""
+
 
 class ReplayRatio:
     """Keeps the draws for each added row near a number, by blocking `add` or `sample`.
@@ -119,15 +122,17 @@ class ReplayRatio:
                 raise
             self._note_change()
 
-    def share(self, look: Callable[[], None], allow: Callable[[int], None]) -> None:
+    def share(self, look: Callable[[], None], allow: Callable[[int], None], added: int) -> None:
         """Begins to work with processes that add elsewhere.
 
         Args:
             look: looks what they have added, and tells `hear`.
-            allow: lets them know how many rows more they may add.
+            allow: lets them know up to how many rows there may be in all.
+            added: rows that there are in all. Of those unknown until now, nobody knows either how
+                often they were drawn: they earn nothing.
         """
         with self._changed:
-            self._look, self._allow = look, allow
+            self._look, self._allow, self._added = look, allow, added
             self._note_change()
 
     def hear(self, rows: int) -> None:
@@ -145,24 +150,34 @@ class ReplayRatio:
         """
         with self._changed:
             self._make_room(add=self._earning(rows))
-            self._wait("add", rows, lambda: self._may_add(rows))
+            self._wait("add", rows, lambda: self._may_add(rows), time.monotonic())
             self._balance += self._ratio * self._earning(rows)
             self._added += rows
             self._note_change()
 
-    def sample(self, rows: int) -> None:
+    def sample(self, rows: int, gives_up: Callable[[], bool] | None = None) -> None:
         """Waits until so many rows may be drawn, and counts them.
+
+        Args:
+            gives_up: asked now and then, while it waits, whether to wait no longer.
 
         Raises:
             LimiterTimeoutError: nobody added enough meanwhile; nothing was counted.
         """
-        if self._look is not None:
-            self._wait_for_others(rows, self._look)
+        begun = time.monotonic()
         with self._changed:
             self._make_room(sample=rows)
-            self._wait("sample", rows, lambda: self._may_sample(rows))
-            self._balance -= rows
-            self._note_change()
+        while True:
+            if self._look is not None:
+                self._look()
+            with self._changed:
+                if self._look is None or self._is_due(rows, begun) or (gives_up and gives_up()):
+                    self._wait("sample", rows, lambda: self._may_sample(rows), begun, gives_up)
+                    self._balance -= rows
+                    self._note_change()
+                    return
+            # nobody in another process can wake us
+            time.sleep(LOOK_AGAIN)
 
     def take_back(self, added: int = 0, sampled: int = 0) -> None:
         """Uncounts what was admitted and then failed."""
@@ -207,19 +222,12 @@ class ReplayRatio:
         self._changed.notify_all()
         if self._allow is not None:
             earning = max(math.floor((self._room() - self._balance) / self._ratio), 0)
-            self._allow(earning + max(self._min_size - self._added, 0))
+            self._allow(self._added + earning + max(self._min_size - self._added, 0))
 
-    def _wait_for_others(self, rows: int, look: Callable[[], None]) -> None:
-        """Looks again and again, as nobody in another process can wake us."""
-        begun = time.monotonic()
-        while True:
-            look()
-            with self._changed:
-                late = self.timeout is not None and time.monotonic() - begun > self.timeout
-                if late or self._closed or self._may_sample(rows):
-                    self.waited["sample"] += time.monotonic() - begun
-                    return
-            time.sleep(LOOK_AGAIN)
+    def _is_due(self, rows: int, begun: float) -> bool:
+        """Whether so many rows may be drawn, or it is too late to wait for that."""
+        late = self.timeout is not None and time.monotonic() - begun >= self.timeout
+        return late or self._closed or self._may_sample(rows)
 
     def _room(self) -> float:
         needed = self._ratio * self._largest_add + self._largest_sample
@@ -236,17 +244,29 @@ class ReplayRatio:
     def _may_sample(self, rows: int) -> bool:
         return self._added >= self._min_size and self._balance - rows >= -self._room()
 
-    def _wait(self, side: str, rows: int, admitted: Callable[[], bool]) -> None:
-        if not admitted() and not self._closed:
-            begun = time.monotonic()
-            self._changed.wait_for(lambda: admitted() or self._closed, self.timeout)
-            self.waited[side] += time.monotonic() - begun
+    def _wait(
+        self,
+        side: str,
+        rows: int,
+        admitted: Callable[[], bool],
+        begun: float,
+        gives_up: Callable[[], bool] | None = None,
+    ) -> None:
+        while not (admitted() or self._closed or (gives_up is not None and gives_up())):
+            left = None if self.timeout is None else begun + self.timeout - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            if gives_up is not None:
+                left = ASK_AGAIN if left is None else min(left, ASK_AGAIN)
+            self._changed.wait(left)
+        waited = time.monotonic() - begun
+        self.waited[side] += waited
         if self._closed:
             raise ClosedError("this memory is closed")
         if not admitted():
             other = "samples" if side == "add" else "adds"
             raise LimiterTimeoutError(
-                f"{side}: waited {self.timeout} s to {side} {rows} rows, but nobody {other} "
+                f"{side}: waited {waited:.3g} s to {side} {rows} rows, but nobody {other} "
                 f"({self._added} added, {self._balance:.0f} draws to spare, {self!r})"
             )
 
@@ -260,6 +280,7 @@ class ReplayRatio:
             except ConfigurationError:
                 self._largest_add, self._largest_sample = before
                 raise
+            self._note_change()
 
     def _check_room(self) -> None:
         needed = (self._ratio * self._largest_add + self._largest_sample) / 2

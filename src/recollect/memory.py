@@ -28,6 +28,7 @@ from recollect.episodes import Episodes, Predicate, Source
 from recollect.errors import ChainBreakWarning, ConfigurationError, SchemaError
 from recollect.examples import BESIDE, CHECKED, Examples
 from recollect.limits import ReplayRatio
+from recollect.loader import Loader
 from recollect.locking import MemoryLock
 from recollect.lookup import lookup
 from recollect.needs import Estimate, check_room, estimate
@@ -326,8 +327,8 @@ class Memory:
         flat = self._schema.check(fields, (count,))
         keep = self._schema.finite_rows(flat, (count,))
         with self._writing(count):
-            self.shared.check_open()
-            before = rows.chain_breaks
+            self.shared.check_changeable()
+            before = rows.found
             if keep is None:
                 keys = rows.extend(stream, flat, count)
                 self.shared.observe(flat)
@@ -337,7 +338,7 @@ class Memory:
                 keys[keep] = rows.extend(stream, kept, many, afresh)
                 self.shared.observe(kept)
                 rows.refuse(np.array([stream]), int((~keep).sum()), cut=not keep[-1])
-        self._warn_of_breaks(before)
+        self._warn_of_breaks(rows.found - before)
         return keys
 
     def sample(
@@ -365,6 +366,7 @@ class Memory:
         """
         wanted = np.unique(checked_keys(keys))
         with self.shared.lock:
+            self.shared.check_changeable()
             self.shared.check_writable()
             slots, live = self._rows.find(wanted)
             self.shared.withdraw(slots[live])
@@ -386,7 +388,7 @@ class Memory:
         else:
             streams = self._many_streams(stream)
         with self.shared.lock:
-            self.shared.check_open()
+            self.shared.check_changeable()
             return rows.cut(streams)
 
     def resize(self, capacity: int) -> None:
@@ -447,6 +449,7 @@ class Memory:
         if self._schema.finite_rows(flat, (count,)) is not None:
             raise SchemaError("swap: expected finite values, got NaN or infinity")
         with self._writing(count):
+            self.shared.check_changeable()
             self.shared.check_writable()
             taken, key = rows.swap(flat, count, probability)
             self.shared.observe(flat)
@@ -455,6 +458,7 @@ class Memory:
     def clear(self) -> None:
         """Forgets every row. Keys stay unique, counters and generators go on."""
         with self.shared.lock:
+            self.shared.check_changeable()
             self.shared.check_writable()
             self._rows.clear()
             self.shared.note_change()
@@ -489,6 +493,17 @@ class Memory:
             transforms,
             where,
         )
+
+    def loader(
+        self,
+        batch_size: int,
+        device: Any = None,
+        prefetch: int = 2,
+        threads: int = 1,
+        deterministic: bool = False,
+    ) -> Loader:
+        """Batches of the first reader, prepared ahead on background threads; see `Loader`."""
+        return self._first.loader(batch_size, device, prefetch, threads, deterministic)
 
     @property
     def episodes(self) -> Episodes:
@@ -684,15 +699,15 @@ class Memory:
         flat = self._schema.check(fields)
         dropped = self._schema.finite_rows(flat) is not None
         with self._writing(1):
-            self.shared.check_open()
-            before = rows.chain_breaks
+            self.shared.check_changeable()
+            before = rows.found
             if dropped:
                 rows.refuse(np.array([stream]))
                 return -1
             key = rows.append(stream, flat)
             self.shared.observe(flat)
-        if rows.chain_breaks != before:
-            self._warn_of_breaks(before)
+        if rows.found != before:
+            self._warn_of_breaks(rows.found - before)
         return key
 
     def _add_each(
@@ -704,8 +719,8 @@ class Memory:
         count = len(streams) if chosen is None else len(chosen)
         keep = self._schema.finite_rows(flat, (count,))
         with self._writing(count, longest=1):
-            self.shared.check_open()
-            before = rows.chain_breaks
+            self.shared.check_changeable()
+            before = rows.found
             if chosen is not None or keep is not None:
                 keys = self._add_some(rows, streams, chosen, keep, flat)
             elif count > 1:
@@ -716,8 +731,8 @@ class Memory:
                 only_one = {name: value[0] for name, value in flat.items()}
                 keys = np.array([rows.append(int(streams[0]), only_one)])
                 self.shared.observe(only_one)
-        if rows.chain_breaks != before:
-            self._warn_of_breaks(before)
+        if rows.found != before:
+            self._warn_of_breaks(rows.found - before)
         return keys
 
     def _add_some(
@@ -744,6 +759,7 @@ class Memory:
     def _keep_examples(self, rows: Examples, flat: dict[str, Any], count: int) -> NDArray[np.int64]:
         keep = self._schema.finite_rows(flat, (count,))
         with self._writing(count):
+            self.shared.check_changeable()
             self.shared.check_writable()
             if keep is None:
                 keys = rows.extend(flat, count)
@@ -773,13 +789,15 @@ class Memory:
             raise SchemaError(f"stream: expected different streams, got {list(streams)}")
         return chosen
 
-    def _warn_of_breaks(self, before: int) -> None:
+    def _warn_of_breaks(self, new: int) -> None:
         """Warns when the count of broken chains has just reached 1, 10, 100, ..."""
         rows = self._rows
         assert isinstance(rows, Streams)
-        if len(str(rows.chain_breaks)) > len(str(before)) or (rows.chain_breaks and not before):
+        count = rows.chain_breaks
+        before = count - new
+        if new and (len(str(count)) > len(str(before)) or not before):
             warnings.warn(
-                f"{rows.chain_breaks} broken chains: a step's obs was not the next_obs before it, "
+                f"{count} broken chains: a step's obs was not the next_obs before it, "
                 "as after a reset that was not reported; that episode was closed as truncated. "
                 "Pass terminated or truncated at an episode's end, or call memory.cut().",
                 ChainBreakWarning,

@@ -1,13 +1,15 @@
 """`Reader`: one way of looking at a memory's rows, a view and a sampler with their eligible rows.
 
 To sample is to draw under the lock, gather without it, and check afterwards that nothing that was
-read has been overwritten meanwhile.
+read has been overwritten meanwhile. `draw` is the first half and `finish` the rest, so that a
+loader's threads can do each when its time has come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from recollect.episodes import Predicate, Source
 from recollect.errors import ConfigurationError, EmptyMemoryError, PriorityError, SchemaError
 from recollect.examples import ExampleFrontier
 from recollect.frontier import Chooses, Frontier
+from recollect.loader import Loader
 from recollect.samplers.base import Sampler
 from recollect.schema import as_numpy
 from recollect.shared import Shared
@@ -34,14 +37,15 @@ SHOWN_AT_ONCE = 10_000
 ATTEMPTS = 3
 """How often a batch is gathered without the lock before it is gathered under it."""
 
-
 MOST_PENDING = 1_000
 """Priorities of rows yet to enter that are kept before it is looked which rows are still held."""
 
 
-class _Draw(NamedTuple):
-    """What was drawn under the lock."""
+@dataclass(eq=False)
+class Drawn:
+    """What was drawn under the lock, for a batch that has yet to be made."""
 
+    asked: int
     slots: Slots
     key: NDArray[np.int64]
     probability: NDArray[np.float64]
@@ -49,6 +53,8 @@ class _Draw(NamedTuple):
     call: int
     rng: np.random.Generator | None
     version: tuple[int, int]
+    fields: dict[str, Any] | None = None
+    """What was gathered, once it was."""
 
 
 class Reader:
@@ -152,40 +158,108 @@ class Reader:
         return choose_among(batch, int(n), score, choose, rng)
 
     def _sample(self, n: int) -> Batch:
-        limiter = self._shared.limiter
-        if limiter is not None:
-            limiter.sample(n)
-        try:
-            batch, rng = self._draw_and_gather(n)
-        except BaseException:
-            if limiter is not None:
-                limiter.take_back(sampled=n)
-            raise
-        return self.transform(batch, rng) if len(self.transform) else batch
+        return self.finish(self.draw(n))
 
-    def _draw_and_gather(self, n: int) -> tuple[Batch, np.random.Generator | None]:
+    def loader(
+        self,
+        batch_size: int,
+        device: Any = None,
+        prefetch: int = 2,
+        threads: int = 1,
+        deterministic: bool = False,
+    ) -> Loader:
+        """Batches of this reader, prepared ahead on background threads; see `Loader`."""
+        return Loader(self, batch_size, device, prefetch, threads, deterministic)
+
+    def draw(
+        self, n: int, gives_up: Callable[[], bool] | None = None, ahead: bool = False
+    ) -> Drawn:
+        """Draws n examples, of which `finish` makes a batch.
+
+        Args:
+            gives_up: asked, while the limiter lets nobody sample, whether to wait no longer.
+            ahead: whether nobody may change rows before `finish` or `forget`, or before nobody
+                holds what is returned.
+
+        Raises:
+            what `sample` raises.
+        """
         shared = self._shared
-        # a limit takes rows out as they are drawn: nobody may overwrite them before the gathering
-        for _ in range(ATTEMPTS if shared.limit is None else 0):
+        if shared.limiter is not None:
+            shared.limiter.sample(n, gives_up)
+        try:
             with shared.lock:
-                if shared.moving:
-                    break
-                drawn = self._draw(n)
-                shared.gathering += 1
+                drawn = self._draw(n, self.calls)
+                self._begin_gathering(drawn)
+                self.calls += 1
+                shared.sampled += len(drawn.key)
+                if ahead and drawn.fields is None:
+                    shared.draw_ahead(drawn)
+        except BaseException:
+            if shared.limiter is not None:
+                shared.limiter.take_back(sampled=n)
+            raise
+        return drawn
+
+    def finish(self, drawn: Drawn) -> Batch:
+        """The batch of what was drawn."""
+        try:
+            made = self._gathered(drawn)
+            batch = self._batch(made)
+            return self.transform(batch, made.rng) if len(self.transform) else batch
+        except BaseException:
+            self.take_back(drawn.asked, len(drawn.key))
+            raise
+        finally:
+            self._shared.end_ahead(drawn)
+
+    def forget(self, drawn: Drawn) -> None:
+        """Makes no batch of what was drawn ahead."""
+        self._shared.end_ahead(drawn)
+        self.take_back(drawn.asked, len(drawn.key))
+
+    def take_back(self, asked: int, count: int | None = None) -> None:
+        """A batch that was drawn is not replayed: of so many rows were asked, so many came."""
+        with self._shared.lock:
+            self._shared.sampled -= asked if count is None else count
+        if self._shared.limiter is not None:
+            self._shared.limiter.take_back(sampled=asked)
+
+    def forget_threads(self) -> None:
+        """Nobody else works here, in a process that was just forked."""
+        self._shared.forget_threads()
+
+    def _gathered(self, drawn: Drawn) -> Drawn:
+        """Gathers what was drawn; or, if it was overwritten meanwhile, what is drawn instead."""
+        shared = self._shared
+        attempts = 0
+        while drawn.fields is None:
             try:
-                fields = self.view.gather(self._rows, drawn.slots, drawn.call, drawn.rng)
+                fields = self._gather(drawn)
             except BaseException:
                 with shared.lock:
                     shared.end_gathering()
                 raise
+            attempts += 1
             with shared.lock:
                 shared.end_gathering()
                 if self._is_still_true(drawn):
-                    return self._batch(drawn, fields), drawn.rng
-        with shared.lock:
-            drawn = self._draw(n)
-            fields = self.view.gather(self._rows, drawn.slots, drawn.call, drawn.rng)
-            return self._batch(drawn, fields), drawn.rng
+                    drawn.fields = fields
+                else:
+                    drawn = self._draw(drawn.asked, drawn.call)
+                    self._begin_gathering(drawn, at_once=attempts == ATTEMPTS)
+        return drawn
+
+    def _begin_gathering(self, drawn: Drawn, at_once: bool = False) -> None:
+        """Lets what was drawn be gathered without the lock, or gathers it. The lock is held."""
+        # a limit takes rows out as they are drawn: nobody may overwrite them before the gathering
+        if at_once or self._shared.limit is not None or self._shared.moving:
+            drawn.fields = self._gather(drawn)
+        else:
+            self._shared.gathering += 1
+
+    def _gather(self, drawn: Drawn) -> dict[str, Any]:
+        return self.view.gather(self._rows, drawn.slots, drawn.call, drawn.rng)
 
     def update(self, keys: Any, priority: Any = None, **extras: Any) -> int:
         """Gives rows new priorities under this reader's sampler, or new values of extra fields.
@@ -215,6 +289,8 @@ class Reader:
         value = checked_priority(priority, len(wanted)) if priority is not None else _NO_PRIORITY
         with shared.lock:
             shared.check_writable()
+            if flat:
+                shared.await_gathering()
             slots, live = shared.rows.find(wanted)
             if priority is not None:
                 self._prioritize(wanted, slots, live, value)
@@ -382,7 +458,7 @@ class Reader:
         self._pending = {key: self._pending[key] for key in keys[live].tolist()}
         self._pending_limit = 2 * len(self._pending) + MOST_PENDING
 
-    def _draw(self, n: int) -> _Draw:
+    def _draw(self, n: int, call: int) -> Drawn:
         shared = self._shared
         shared.check_open()
         self.advance()
@@ -404,18 +480,11 @@ class Reader:
             key = shared.rows.keys(slots)
         else:
             slots, probability, key = self._draw_limited(n, shared.limit)
-        weight = self.sampler.weight(probability, eligible, self.calls)
+        weight = self.sampler.weight(probability, eligible, call)
         random = self.view.random or self.transform.random
         rng = self.rng.spawn(1)[0] if random else None
-        return _Draw(
-            slots,
-            key,
-            probability,
-            weight,
-            self.calls,
-            rng,
-            (shared.rows.version, shared.rewrites),
-        )
+        version = (shared.rows.version, shared.rewrites)
+        return Drawn(n, slots, key, probability, weight, call, rng, version)
 
     def _draw_limited(
         self, n: int, limit: DrawLimit
@@ -434,7 +503,7 @@ class Reader:
         slots, probability, key = (np.concatenate(part) for part in zip(*parts, strict=True))
         return slots, probability, key
 
-    def _is_still_true(self, drawn: _Draw) -> bool:
+    def _is_still_true(self, drawn: Drawn) -> bool:
         """Whether all that was read is still there, as it was. The lock is held."""
         shared = self._shared
         if drawn.version == (shared.rows.version, shared.rewrites):
@@ -445,10 +514,10 @@ class Reader:
         held = self._member[drawn.slots].all()
         return bool(held) and bool((shared.rows.keys(drawn.slots) == drawn.key).all())
 
-    def _batch(self, drawn: _Draw, fields: dict[str, Any]) -> Batch:
-        """Attaches what belongs to the draw, and counts it. The lock is held."""
-        self.calls += 1
-        self._shared.sampled += len(drawn.key)
+    def _batch(self, drawn: Drawn) -> Batch:
+        """Attaches what belongs to the draw."""
+        fields = drawn.fields
+        assert fields is not None
         for name, tree in self._nested.items():
             fields[name] = nest(trees.rebuild(tree, name, fields.pop))
         fields["weight"] = drawn.weight
@@ -482,7 +551,8 @@ def checked_priority(priority: Any, count: int) -> NDArray[np.float64]:
             f"priority: expected {count} numbers, as many as keys, got {array.dtype} {array.shape}"
         )
     value = array.astype(np.float64)
-    if not np.isfinite(value).all() or (value < 0).any():
+    # both are NaN if any is
+    if value.size and not (value.min() >= 0 and value.max() < np.inf):
         worst = value[~(np.isfinite(value) & (value >= 0))][0]
         raise PriorityError(f"priority: expected finite numbers from 0 up, got {worst}")
     return value

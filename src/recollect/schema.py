@@ -312,7 +312,7 @@ class Schema:
                 # the usual kinds of values are let through without a call
                 kind = type(value)
                 if only is None and (
-                    (value.shape == lead + tree.shape and value.dtype == tree.dtype)
+                    (value.dtype is tree.dtype and value.shape == lead + tree.shape)
                     if kind is np.ndarray
                     else (not lead and kind in tree.scalars and tree.low <= value <= tree.high)
                 ):

@@ -24,8 +24,11 @@ from recollect.stores.base import Slots, Store
 from recollect.streams import Streams
 
 if TYPE_CHECKING:
-    from recollect.reader import Reader
+    from recollect.reader import Drawn, Reader
     from recollect.saving.snapshot import Saver
+
+LOOK_AGAIN = 0.1
+"""Seconds between two looks whether what was drawn ahead was forgotten."""
 
 
 class Lock(Protocol):
@@ -76,6 +79,8 @@ class Shared:
     """How many batches are being gathered without the lock."""
     moving: int = 0
     """How many threads want to move the arrays; until they have, gather under the lock."""
+    ahead: set[weakref.ref[Drawn]] = field(default_factory=set)
+    """What was drawn, and may not change before it is gathered."""
 
     def __post_init__(self) -> None:
         self._gathered = threading.Condition(self.lock)  # type: ignore[arg-type]
@@ -104,11 +109,41 @@ class Shared:
                 f"this memory belongs to process {self._process}, of which this one is a copy; "
                 "use recollect.open(path, stream=...) or mode='r' here"
             )
+        if self.home is not None:
+            self.home.check_current()
 
     def check_writable(self) -> None:
         self.check_open()
         if self.home is not None:
             self.home.check_writable()
+
+    def check_changeable(self) -> None:
+        """Waits until rows may change; meanwhile the lock, which is held, is let go."""
+        if self.ahead:
+            self.await_gathering()
+        self.check_open()
+
+    def await_gathering(self) -> None:
+        """Waits until all that was drawn ahead is gathered; meanwhile the lock is let go."""
+        while self.ahead:
+            # nobody says so when it is merely forgotten
+            self._gathered.wait(LOOK_AGAIN)
+
+    def draw_ahead(self, drawn: Drawn) -> None:
+        """Lets no row change until this was gathered, or forgotten. The lock is held."""
+        self.ahead.add(weakref.ref(drawn, self.ahead.discard))
+
+    def end_ahead(self, drawn: Drawn) -> None:
+        """This was gathered, if it was drawn ahead."""
+        if self.ahead:
+            with self.lock:
+                self.ahead.discard(weakref.ref(drawn))
+                self._gathered.notify_all()
+
+    def forget_threads(self) -> None:
+        """Nobody else works here, in a process that was just forked."""
+        self.ahead.clear()
+        self.gathering = self.moving = 0
 
     def observe(self, flat: Mapping[str, Any]) -> None:
         """Shows what was just added to the transforms that learn from it. The lock is held."""
@@ -186,10 +221,11 @@ class Shared:
         self._heard = rows.heard
 
         def look() -> None:
+            self.check_open()
             with self.lock:
                 pass
 
-        self.limiter.share(look, lambda more: home.allow(rows.added + more))
+        self.limiter.share(look, home.allow, rows.offered)
 
     def end_gathering(self) -> None:
         """One batch less is being gathered. The lock is held."""
@@ -238,6 +274,10 @@ class Home(Protocol):
         """Raises `ReadOnlyError` where this process may not change held rows."""
         ...
 
+    def check_current(self) -> None:
+        """Raises `StorageError` where another process went on with other files."""
+        ...
+
     def note_change(self) -> None:
         """Something changed that no cursor tells of."""
         ...
@@ -247,7 +287,7 @@ class Home(Protocol):
         ...
 
     def allow(self, added: int) -> None:
-        """Lets processes that add know how many steps there may be."""
+        """Lets processes that add know up to how many steps may be offered in all."""
         ...
 
     def remember(self, slots: Slots, keys: NDArray[np.int64], priority: Any) -> None:

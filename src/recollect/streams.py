@@ -60,8 +60,9 @@ class Streams:
         open: (count,), whether an episode is open, its provisional row at head.
         ended: (count,), closing rows ever; lost: (count,), those of them that are no longer held.
         breaks: (count,), steps that did not continue the open episode of their stream.
+        found: such steps that were found here, in this life.
         dropped: (count,), steps that were refused for not being finite.
-        heard: steps that others were seen to add.
+        heard: steps that others were seen to offer.
         version: grows whenever rows are written, dropped, removed or moved.
         mark: (slot_count,), the store's, for those who look at many rows.
     """
@@ -89,6 +90,7 @@ class Streams:
         self.ended = np.zeros(count, np.int64)
         self.lost = np.zeros(count, np.int64)
         self.breaks = np.zeros(count, np.int64)
+        self.found = 0
         self.dropped = np.zeros(count, np.int64)
         self._all = np.arange(count)
         self.version = 0
@@ -123,6 +125,11 @@ class Streams:
     def added(self) -> int:
         """Steps ever added."""
         return int((self.head - self.ended).sum())
+
+    @property
+    def offered(self) -> int:
+        """Steps ever added, and those that were not stored."""
+        return self.added + self.refused
 
     @property
     def chain_breaks(self) -> int:
@@ -168,11 +175,11 @@ class Streams:
         position = self._outside.cursors.read()
         others = ~self._owned
         moved = others & ((position.head != self.head) | (position.tail != self.tail))
-        moved |= others & (position.open != self.open)
+        moved |= others & ((position.open != self.open) | (position.dropped != self.dropped))
         if moved.any():
-            before, added = self.head.copy(), self.added
+            before, offered = self.head.copy(), self.offered
             self._follow(position, np.flatnonzero(moved))
-            self.heard += self.added - added
+            self.heard += self.offered - offered
             # the row before may have been marked as the last of its episode
             self._tell_of(np.maximum(before - 1, self.tail), moved)
             self.version += 1
@@ -221,7 +228,9 @@ class Streams:
             self.ended[stream] += 1
         self.version += 1
         if self._outside is not None:
-            self._publish(stream)
+            self._outside.cursors.publish_head_of(
+                stream, self.head.item(stream), not ended, self.ended.item(stream)
+            )
         return stream << STREAM_SHIFT | number
 
     def append_each(self, streams: Int64s, rows: Mapping[str, Any]) -> Int64s:
@@ -295,6 +304,7 @@ class Streams:
         if broken or afresh:
             self.cut(np.array([stream]))
             self.breaks[stream] += broken
+            self.found += broken
             continues = False
         truncated |= breaks
         ended = terminated | truncated
@@ -327,10 +337,11 @@ class Streams:
         self.open[stream] = not ended[-1]
         self.ended[stream] += int(ended.sum())
         self.breaks[stream] += int(breaks.sum())
+        self.found += int(breaks.sum())
         self._publish_counts(stream)
         self.version += 1
         if self._outside is not None:
-            self._publish(stream)
+            self._publish(np.array([stream]))
         keys: Int64s = stream << STREAM_SHIFT | number
         return keys
 
@@ -420,22 +431,29 @@ class Streams:
 
     def find(self, keys: Int64s) -> tuple[Slots, NDArray[np.bool_]]:
         """The slots of these keys, and which of them are of steps that are held and not removed."""
-        stream, number = keys >> STREAM_SHIFT, keys & NUMBER_MASK
-        live = (stream >= 0) & (stream < self.count)
-        stream = np.where(live, stream, 0)
-        live &= (number >= self.tail[stream]) & (number < self.head[stream])
-        slots = stream * self.size + number % self.size
+        if self.count == 1:
+            # the key is the number, and those of other streams lie beyond it
+            live = (keys >= self.tail[0]) & (keys < self.head[0])
+            slots = keys % self.size
+        else:
+            stream, number = keys >> STREAM_SHIFT, keys & NUMBER_MASK
+            live = (stream >= 0) & (stream < self.count)
+            stream = np.where(live, stream, 0)
+            live &= (number >= self.tail[stream]) & (number < self.head[stream])
+            slots = stream * self.size + number % self.size
         live &= (self.mark[slots] & (marks.CLOSING | marks.REMOVED)) == 0
         return slots, live
 
     def move(self, slots: Slots, by: int | NDArray[Any]) -> Slots:
         """The slots so many rows later in their streams, round the ring."""
         if self.count == 1:
-            moved: Slots = (slots + by) % self.size
-        else:
-            position = slots % self.size
-            moved = (slots - position) + (position + by) % self.size
-        return moved
+            moved: Slots = slots + by
+            return moved if _all_below(self.size, moved) else moved % self.size
+        position = slots % self.size
+        moved = position + by
+        if not _all_below(self.size, moved):
+            moved %= self.size
+        return (slots - position) + moved
 
     def read(self, *slots: Slots) -> tuple[Block, ...]:
         """A block of fields for each array of slots."""
@@ -567,21 +585,18 @@ class Streams:
 
     def _follow(self, position: Position, chosen: Int64s) -> None:
         """Takes over what is published of these streams."""
-        self.head[chosen] = position.head[chosen]
-        self.open[chosen] = position.open[chosen]
-        self.ended[chosen] = position.ended[chosen]
-        self.lost[chosen] = position.lost[chosen]
-        self.breaks[chosen] = position.breaks[chosen]
-        self.dropped[chosen] = position.dropped[chosen]
-        self.tail[chosen] = position.tail[chosen]
-        held, closings = (self.head - self.tail)[chosen], self.closings[chosen]
+        held, closings = position.head - position.tail, position.ended - position.lost
         impossible = (held < 0) | (held > self.room) | (closings < 0) | (closings > held)
-        if impossible.any():
-            stream = int(chosen[impossible][0])
+        if impossible[chosen].any():
+            assert self._outside is not None
+            stream = int(chosen[impossible[chosen]][0])
             raise DamagedError(
-                f"cursors: a stream of {self.room} rows cannot hold rows {self.tail[stream]} to "
-                f"{self.head[stream]} and {self.closings[stream]} ends of episodes"
+                f"{self._outside.cursors.place}: damaged: a stream of {self.room} rows cannot hold "
+                f"rows {position.tail[stream]} to {position.head[stream]} and {closings[stream]} "
+                "ends of episodes"
             )
+        for name, words in position._asdict().items():
+            getattr(self, name)[chosen] = words[chosen]
 
     def _tell_of(self, first: Int64s, moved: NDArray[np.bool_]) -> None:
         """Touches the rows that others wrote, from `first` on."""
@@ -592,7 +607,7 @@ class Streams:
     def _take_over(self, streams: Int64s) -> None:
         """Mends what a killed owner left half done, and makes it this process's own."""
         assert self._outside is not None
-        self._follow(self._outside.cursors.read(), streams)
+        self.refresh()
         self._limit[streams] = self.tail[streams] + self.size
         self._outside.reserve(streams, self._limit[streams])
         self._owned[streams] = True
@@ -619,6 +634,7 @@ class Streams:
             raise _chain_error(int(streams[0]))
         self.cut(streams)
         self.breaks[streams] += 1
+        self.found += len(streams)
         self._publish_counts(streams)
 
     def _drop_until(self, stream: int, tail: int) -> None:
@@ -635,7 +651,9 @@ class Streams:
         self.lost[stream] += closings
         self.tail[stream] = tail
         if self._outside is not None:
-            self._retreat(np.array([stream]))
+            self._outside.cursors.publish_tail_of(stream, tail, self.lost.item(stream))
+            if tail + self.room > self._limit.item(stream):
+                self._retreat(np.array([stream]))
 
     def _drop_each_until(self, streams: Int64s, base: Int64s, tails: Int64s) -> None:
         """The same for M streams at once; `base` (M,) is the first slot of each."""
@@ -651,8 +669,8 @@ class Streams:
         if self._outside is not None:
             self._retreat(streams)
 
-    def _publish(self, streams: Any) -> None:
-        """Makes visible what was written into one stream, or into M."""
+    def _publish(self, streams: Int64s) -> None:
+        """Makes visible what was written into M streams."""
         outside = self._outside
         assert outside is not None
         outside.cursors.publish_head(
@@ -707,3 +725,9 @@ def _chain_error(stream: int) -> ChainError:
         f"stream {stream}: obs is not the next_obs of the step before, and its episode did not "
         "end; pass terminated or truncated, or call memory.cut() before a reset"
     )
+
+
+def _all_below(size: int, places: Slots) -> bool:
+    """Whether none has to come round the ring, which is usual, and sooner seen than done."""
+    # taken for unsigned, negative ones are the largest of all
+    return not places.size or int(places.view(np.uint64).max()) < size

@@ -12,6 +12,7 @@ cursors. Where the system has none, the worse is taken for granted.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 import uuid
@@ -37,7 +38,15 @@ from recollect.saving import manifest
 from recollect.saving.state import State, capture, restore, restore_after_crash
 from recollect.settings import differences
 from recollect.shared import Shared
-from recollect.stores.directory import ALLOWED, BOOT, REWRITTEN, STATE, VERSION, Directory
+from recollect.stores.directory import (
+    ALLOWED,
+    BOOT,
+    REWRITTEN,
+    ROWS,
+    STATE,
+    VERSION,
+    Directory,
+)
 from recollect.stores.files import container, read_container, replace
 from recollect.streams import Streams
 
@@ -63,6 +72,7 @@ class Home:
         self._directory = directory
         self._settings = settings
         self._flushing = threading.Lock()
+        self._process = os.getpid()
         if directory.mode == "own":
             directory.take()
         self._lasts = directory.mode != "own" or directory.exists
@@ -91,18 +101,18 @@ class Home:
             with shared.lock:
                 self._go_on(shared)
             if self._directory.mode == "own":
+                self._line[ROWS] = self._directory.generation
+                if shared.limiter is None:
+                    self._line[ALLOWED] = 0
+                shared.share_limiter()
                 self._write_manifest()
                 self._directory.forget_old_rows()
         else:
-            self._line[BOOT] = boot()
+            self._line[BOOT], self._line[ROWS] = boot(), self._directory.generation
+            # whoever finds the manifest must find the limiter at work
+            shared.share_limiter()
             if not self._directory.filling:
                 self.flush(shared)
-        self._begin_sharing(shared)
-
-    def _begin_sharing(self, shared: Shared) -> None:
-        if self._directory.mode == "own":
-            self._line[ALLOWED] = 0
-            shared.share_limiter()
 
     def _compare(self, found: Mapping[str, Any]) -> None:
         path = self._directory.path
@@ -137,13 +147,15 @@ class Home:
         if lost_power and own:
             self._roll_back(rows, state)
             self._line[BOOT] = boot()
-        if isinstance(rows, Examples) and own:
-            known = int(state.arrays["rows.added"]) if lost_power else None
-            rows.recover(int(state.arrays["rows.latest"]), known)
-            rows.refused = int(state.arrays["rows.refused"])
+        if isinstance(rows, Examples):
+            saved = state.part("rows")
+            rows.latest, rows.refused = int(saved["latest"]), int(saved["refused"])
+            if own:
+                rows.recover(int(saved["added"]) if lost_power else None)
+            else:
+                rows.refresh()
         else:
             rows.refresh()
-        if isinstance(rows, Streams):
             with self._named("narrow"):
                 rows.check()
         if self._unchanged(shared, state):
@@ -155,24 +167,31 @@ class Home:
         if self._directory.mode != "own":
             raise ReadOnlyError(f"{self._directory.path}: only its learner may change this memory")
 
-    def allow(self, added: int) -> None:
-        self._line[ALLOWED] = added + 1
+    def check_current(self) -> None:
+        if self._directory.outdated:
+            raise StorageError(
+                f"{self._directory.path}: its learner has resized it; open it again to look into it"
+            )
+
+    def allow(self, offered: int) -> None:
+        if os.getpid() == self._process:
+            self._line[ALLOWED] = offered + 1
 
     def await_room(self, count: int, timeout: float | None) -> None:
-        """Waits until the learner's limiter lets so many steps more be added.
+        """Waits until the learner's limiter lets a step more be added, and then all of these.
 
         Raises:
             LimiterTimeoutError: the learner did not sample enough meanwhile.
         """
         begun = time.monotonic()
-        while allowed := int(self._line[ALLOWED]):
-            added = self._directory.cursors.added()
-            if added + count < allowed:
+        while word := int(self._line[ALLOWED]):
+            allowed, offered = word - 1, self._directory.cursors.offered()
+            if offered < allowed:
                 return
             if timeout is not None and time.monotonic() - begun > timeout:
                 raise LimiterTimeoutError(
                     f"add: waited {timeout} s to add {count} rows, but the learner of "
-                    f"{self._directory.path} does not sample ({added} added, {allowed - 1} allowed)"
+                    f"{self._directory.path} does not sample ({offered} added, {allowed} allowed)"
                 )
             time.sleep(LOOK_AGAIN)
 
@@ -185,6 +204,7 @@ class Home:
             # new rows and their state are one with the manifest that names their folder
             self._write_state(self._captured(shared))
             self._write_manifest()
+            self._line[ROWS] = self._directory.generation
         except BaseException:
             shared.closed = True  # what would be added now, nobody could find again
             self._directory.close()
@@ -205,12 +225,16 @@ class Home:
                 self._write_manifest()
 
     def close(self, shared: Shared) -> None:
+        if os.getpid() != self._process:
+            return  # a copy of the process that has all this
         try:
             if self._directory.mode == "own":
                 self.flush(shared)
                 self._directory.settle()
         finally:
-            self._directory.close()
+            # nobody waits for, or holds, what is let go of
+            with shared.lock:
+                self._directory.close()
 
     def remember_all(self, shared: Shared) -> None:
         """Keeps all priorities, of a memory that was put here from elsewhere."""

@@ -109,6 +109,8 @@ def open_memory(
     if stream is not None:
         for name in [*given, *(["store"] if store is not None else [])]:
             raise ConfigurationError(f"{name}: a stream is only written, it has none")
+        if mode == "r":
+            raise ConfigurationError('mode: a stream is written, mode="r" only looks')
         return _stream(folder, stream, timeout, episodes == "cut")
     found = manifest.read(folder)
     arguments = _arguments(found["settings"], given)
@@ -139,6 +141,10 @@ def _stream(folder: Path, stream: int, timeout: float, cut: bool) -> StreamWrite
         or not 0 <= stream < count
     ):
         raise ConfigurationError(f"stream: expected one of 0 to {count - 1}, got {stream!r}")
+    if found["settings"]["grows"]:
+        raise ConfigurationError(
+            f"{folder}: a memory that grows has one writer only; make it with a capacity"
+        )
     directory = Directory(folder)
     directory.mode = "write"
     memory = Memory(store=directory, **arguments)

@@ -32,7 +32,14 @@ from recollect.shared import Shared
 from recollect.stores.arrays import Arrays
 from recollect.stores.base import Slots
 from recollect.stores.directory import MANIFEST
-from recollect.stores.files import container, named, read_container, sync_folder, write
+from recollect.stores.files import (
+    Writing,
+    container,
+    named,
+    read_container,
+    sync_folder,
+    write,
+)
 
 SEGMENT_BYTES = 1 << 24
 """About so many bytes of rows go into one segment."""
@@ -153,28 +160,32 @@ class Saver:
     def _write_rows(self, shared: Shared, arrays: Arrays, wanted: Slots) -> Segments:
         """Writes these rows (sorted) as they were when they were pinned."""
         written: Segments = {}
-        for slots in _pieces(wanted, arrays.rows_of(SEGMENT_BYTES)):
-            rows = arrays.exported(slots)
+        with Writing() as files:
+
+            def write_segment(number: int, slots: Slots, rows: dict[str, NDArray[Any]]) -> None:
+                parts = container({}, {"slots": _ranges(slots), **rows})
+                files.write(self._rows_path(number), parts)
+
+            for slots in _pieces(wanted, arrays.rows_of(SEGMENT_BYTES)):
+                rows = arrays.exported(slots)
+                with shared.lock:
+                    whole = slots[self._pinned[slots]]
+                    self._pinned[slots] = False
+                    number = self._begin(written, slots)
+                    self._segment[whole] = number
+                write_segment(number, slots, rows)
+                del rows  # before the next are copied
             with shared.lock:
-                whole = slots[self._pinned[slots]]
-                self._pinned[slots] = False
-                number = self._begin(written, slots)
-                self._segment[whole] = number
-            self._write_segment(number, slots, rows)
-        with shared.lock:
-            kept, self._kept = self._kept, []
-        # a slot may have been copied only once: it was pinned no more after that
-        for slots, rows in kept:
-            self._write_segment(self._begin(written, slots), slots, rows)
+                kept, self._kept = self._kept, []
+            # a slot may have been copied only once: it was pinned no more after that
+            for slots, rows in kept:
+                write_segment(self._begin(written, slots), slots, rows)
         return written
 
     def _begin(self, written: Segments, slots: Slots) -> int:
         self._latest += 1
         written[self._latest] = len(slots)
         return self._latest
-
-    def _write_segment(self, number: int, slots: Slots, rows: dict[str, NDArray[Any]]) -> None:
-        write(self._rows_path(number), container({}, {"slots": _ranges(slots), **rows}))
 
     def _finish(self, state: State, settings: Mapping[str, Any], segments: Segments) -> None:
         """Makes what was written the snapshot."""
@@ -256,6 +267,7 @@ class Snapshot:
         for number, slots, rows in self.segments(slot_count):
             arrays.imported(slots, rows)
             saver.placed(number, slots)
+            del rows  # before the next are read
         return saver
 
     def segments(self, slot_count: int) -> Iterator[tuple[int, Slots, dict[str, NDArray[Any]]]]:
@@ -267,6 +279,7 @@ class Snapshot:
             if len(slots) != count or slots.max(initial=0) >= slot_count:
                 raise DamagedError(f"{path}: this is not the segment that the manifest names")
             yield number, slots, rows
+            del rows
 
 
 def copy_rows(source: Shared, target: Shared) -> None:

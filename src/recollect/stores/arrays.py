@@ -23,6 +23,9 @@ from recollect.stores.buffers import Buffers
 LARGE = 1024
 """From so many bytes a value on, a field has its own array."""
 
+MOVED_BYTES = 1 << 22
+"""So much is copied at a time where rows move to other arrays, which may be larger than the RAM."""
+
 LOCAL = ("beside.priority", "beside.checksum")
 """Arrays that are of use in one place only."""
 
@@ -93,7 +96,10 @@ class Arrays(ABC):
         arrays = self._allocate(capacity)
         for name, array in before.items():
             if isinstance(array, np.ndarray):
-                arrays[name][target] = array[source]
+                many = max(MOVED_BYTES // self.layout.dtypes[name].itemsize, 1)
+                for first in range(0, len(source), many):
+                    piece = slice(first, first + many)
+                    arrays[name][target[piece]] = array[source[piece]]
             else:
                 arrays[name] = array.moved(capacity, source, target)
         self._use(arrays)

@@ -39,10 +39,10 @@ MANIFEST, CURSORS, STATE = "recollect.json", "cursors", "state"
 SPARE = 64
 """Slots that a ring has to spare, so that others are waited for once in so many rows only."""
 
-BOOT, VERSION, REWRITTEN, ADDED, ALLOWED = range(5)
+BOOT, VERSION, REWRITTEN, ADDED, ALLOWED, ROWS = range(6)
 """In the line for all: which run of the machine wrote last, how often something changed that no
-cursor tells of, how often fields were rewritten, how many examples were offered; and one more than
-how many steps a limiter lets there be, 0 without a limiter."""
+cursor tells of, how often fields were rewritten, how many examples were offered; one more than how
+many steps a limiter lets there be, 0 without a limiter; and which folder of rows is used."""
 
 RESERVED_SHARE = 16
 """A ring overwrites this part of itself between two syncs of how far it may have come."""
@@ -116,7 +116,7 @@ class Directory(Arrays):
     def words(self, count: int) -> NDArray[np.int64]:
         """(1 + count, 8) words, zeros in a new memory: a line for all, and one for each stream."""
         self._words = self._map(self.path / CURSORS, (1 + count, WORDS), np.dtype("<i8"))
-        self.cursors = Cursors(self._words[1:])
+        self.cursors = Cursors(self._words[1:], str(self.path / CURSORS))
         self.added = self._words[0, ADDED : ADDED + 1]
         return self._words
 
@@ -127,6 +127,11 @@ class Directory(Arrays):
     @property
     def looks(self) -> bool:
         return self.mode != "write"
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the learner goes on with other files than those that are looked at here."""
+        return self.mode == "read" and int(self.line[ROWS]) != self.generation
 
     @property
     def line(self) -> NDArray[np.int64]:
@@ -204,21 +209,30 @@ class Directory(Arrays):
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        self.enter()
+        entered = self.enter()
         try:
             yield
         finally:
-            self.leave()
+            if entered:
+                self.leave()
 
-    def enter(self) -> None:
-        """Keeps others from looking at held rows or changing them, until `leave`."""
-        if self._depth == 0 and self._rows is not None:
+    def enter(self) -> bool:
+        """Keeps others from looking at held rows or changing them, until `leave`.
+
+        Returns:
+            False, and does nothing: it is closed or outdated, or this process is a copy of the one
+            that has it.
+        """
+        if self._rows is None or self._rows.closed or self.outdated:
+            return False
+        if self._depth == 0:
             self._rows.wait()
         self._depth += 1
+        return True
 
     def leave(self) -> None:
         self._depth -= 1
-        if self._depth == 0 and self._rows is not None:
+        if self._depth == 0 and self._rows is not None and not self._rows.closed:
             self._rows.release()
 
     def reserve(self, streams: NDArray[np.int64], limit: NDArray[np.int64]) -> None:

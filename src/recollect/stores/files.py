@@ -20,9 +20,12 @@ import json
 import math
 import os
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +34,9 @@ from recollect.errors import DamagedError, StorageError
 
 MAGIC = b"RECOLLCT"
 ALIGNMENT = 64
+
+MOST_UNSYNCED = 4
+"""Files that are written and yet to be synced: enough to keep the disk busy."""
 
 
 @contextlib.contextmanager
@@ -71,6 +77,48 @@ def write(path: Path, parts: Iterable[Any]) -> None:
             file.write(part)
         file.flush()
         sync(file.fileno())
+
+
+class Writing:
+    """Writes new files, one after the other, each synced while the next ones are written.
+
+    When it is left as a context manager all of them last, though their names may not until their
+    folder is synced; or one of the errors is raised.
+    """
+
+    def __init__(self) -> None:
+        self._syncing = ThreadPoolExecutor(1, "recollect-sync")
+        self._pending: deque[Future[None]] = deque()
+
+    def write(self, path: Path, parts: Iterable[Any]) -> None:
+        """Writes one; may raise the error of an earlier one."""
+        if len(self._pending) == MOST_UNSYNCED:
+            self._pending.popleft().result()
+        with named(path, "writing"), contextlib.ExitStack() as stack:
+            file = stack.enter_context(open(path, "wb"))
+            for part in parts:
+                file.write(part)
+            file.flush()
+            stack.pop_all()  # who syncs it closes it
+        self._pending.append(self._syncing.submit(self._sync, path, file))
+
+    def _sync(self, path: Path, file: BinaryIO) -> None:
+        with named(path, "writing"), file:
+            sync(file.fileno())
+
+    def __enter__(self) -> Writing:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._syncing.shutdown()
+        if error is None:
+            for synced in self._pending:
+                synced.result()
 
 
 def sync(descriptor: int) -> None:

@@ -69,6 +69,11 @@ class FileLock:
         """Lets go of it."""
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
+    @property
+    def closed(self) -> bool:
+        """Whether this process cannot hold it any more."""
+        return self._descriptor < 0
+
     def close(self) -> None:
         """Lets go of it for good."""
         if self._descriptor >= 0:

@@ -122,8 +122,8 @@ class Hindsight(View):
             )
         if not np.can_cast(achieved.dtype, goal.dtype, "same_kind"):
             raise ConfigurationError(
-                f"Hindsight: {self.achieved_name} is {achieved.dtype}, {self.goal_name} is {goal.dtype}: "
-                "what was achieved can be no goal"
+                f"Hindsight: {self.achieved_name} is {achieved.dtype}, {self.goal_name} is "
+                f"{goal.dtype}: what was achieved can be no goal"
             )
         self._goal_dtype = goal.dtype
         self.extras = [

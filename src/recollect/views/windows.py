@@ -23,6 +23,8 @@ class Windows(NamedTuple):
 
     slots: Slots
     """In padding that of the last step."""
+    row_key: NDArray[np.int64]
+    """-1 in padding."""
     mask: NDArray[np.bool_]
     """Whether there is a step, and not padding."""
     steps: NDArray[np.int64]
@@ -40,10 +42,12 @@ def within_episode(rows: Rows, anchors: Slots, length: int) -> Windows:
     ended = (mark & marks.ENDED) != 0
     steps = np.where(ended.any(axis=1), ended.argmax(axis=1) + 1, length)
     mask = time < steps[:, None]
+    row_key = rows.keys(anchors)[:, None] + time
     if not mask.all():
         last = slots[np.arange(len(slots)), steps - 1]
         slots = np.where(mask, slots, last[:, None])
-    return Windows(slots, mask, steps, reward, mark)
+        row_key[~mask] = -1
+    return Windows(slots, row_key, mask, steps, reward, mark)
 
 
 def across_episodes(rows: Rows, anchors: Slots, length: int) -> Windows:
@@ -57,7 +61,8 @@ def across_episodes(rows: Rows, anchors: Slots, length: int) -> Windows:
     slots = np.take_along_axis(reach, order, axis=1)
     reward, mark = rows.scan(slots)
     steps = np.full(len(anchors), length)
-    return Windows(slots, np.ones(slots.shape, np.bool_), steps, reward, mark)
+    row_key = rows.keys(anchors)[:, None] + order
+    return Windows(slots, row_key, np.ones(slots.shape, np.bool_), steps, reward, mark)
 
 
 def gather(rows: Rows, windows: Windows, bootstrap: bool) -> Fields:
@@ -66,7 +71,7 @@ def gather(rows: Rows, windows: Windows, bootstrap: bool) -> Fields:
     Args:
         bootstrap: obs is (B, T + 1, ...) and holds, after the last step, its successor.
     """
-    slots, mask, steps, reward, mark = windows
+    slots, row_key, mask, steps, reward, mark = windows
     padding = None if mask.all() else ~mask
     observed = rows.schema.select("obs")
     (block,) = rows.read(slots)
@@ -82,11 +87,11 @@ def gather(rows: Rows, windows: Windows, bootstrap: bool) -> Fields:
         (block,) = rows.read(longer)
         fields |= {name: _blank(block[name], beyond) for name in observed}
     fields["reward"] = _blank(np.ascontiguousarray(reward), padding)
-    fields["terminated"] = (mark & marks.TERMINATED != 0) & mask
-    fields["truncated"] = (mark & marks.TRUNCATED != 0) & mask
+    fields["terminated"] = _blank(mark & marks.TERMINATED != 0, padding)
+    fields["truncated"] = _blank(mark & marks.TRUNCATED != 0, padding)
     fields["mask"] = mask
-    fields["first"] = (marks.offsets(mark) == 0) & mask
-    fields["row_key"] = np.where(mask, rows.keys(slots), -1)
+    fields["first"] = _blank(marks.offsets(mark) == 0, padding)
+    fields["row_key"] = row_key
     return fields
 
 
