@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import signal
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import recollect as rc
 from recollect.cli import compare, main
 from recollect.learners import dqn
 from recollect.learners.environments import make_env
@@ -176,6 +180,180 @@ def test_info_of_a_run_that_has_only_begun(capsys, tmp_path):
     assert re.search("final evaluation +none", printed)
 
 
+def test_info_as_json(capsys, tmp_path):
+    folder = make_run(tmp_path / "run")
+    assert main(["info", str(folder.path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["kind"] == "run"
+    assert told["environment"] == "CartPole-v1"
+    assert [*told["files"]] == ["config.json", "log.csv", "model.pt", "evaluation.json"]
+
+
+SCHEMA = rc.Schema.steps(
+    obs={"image": rc.Field((40, 40), np.uint8), "speed": rc.Field((2,), np.float32)},
+    action=rc.Field((), np.int64),
+)
+
+
+def fill(memory, steps, episode=7):
+    """Steps of reward 2 for stream 0, 3 for stream 1, and so on; stream 0 is never cut."""
+    streams = memory.streams
+    for step in range(steps):
+        number = np.arange(streams) * 1000 + step
+        obs = {"image": np.zeros((streams, 40, 40), np.uint8)}
+        flags = np.arange(streams) * (step % episode == episode - 1) > 0
+        memory.add(
+            obs=obs | {"speed": np.stack((number, number), axis=1).astype(np.float32)},
+            action=number,
+            reward=2.0 + np.arange(streams),
+            next_obs=obs | {"speed": np.stack((number, number), axis=1).astype(np.float32) + 1},
+            terminated=flags,
+            truncated=np.zeros(streams, bool),
+        )
+
+
+def told_of(capsys, path):
+    assert main(["info", str(path), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture
+def memory(tmp_path):
+    memory = rc.Memory(
+        SCHEMA, 180, streams=3, view=rc.NStep(2, gamma=0.9), sampler=rc.Prioritized(),
+        store=rc.Directory(tmp_path / "memory"), seed=0,
+    )  # fmt: skip
+    fill(memory, 100)
+    yield memory
+    memory.close()
+
+
+def test_info_of_a_memory_says_what_the_memory_says(capsys, tmp_path, memory, monkeypatch):
+    monkeypatch.setattr("recollect.saving.contents.PART_BYTES", 200)
+    keys = np.unique(memory.sample(40).key)
+    memory.update(keys, priority=np.arange(float(len(keys))))
+    memory.save(tmp_path / "snapshot")
+    episodes, stats = memory.episodes, memory.stats()
+    whole = episodes.held == episodes.lengths
+    ended = episodes.ended
+    for path in (tmp_path / "memory", tmp_path / "snapshot"):
+        told = told_of(capsys, path)
+        for name in ("rows", "steps", "episodes", "added"):
+            assert told[name] == stats[name], name
+        assert told["ages"]["mean"] == pytest.approx(stats["mean_age"])
+        returns, lengths = episodes.returns[whole & ended], episodes.lengths[ended]
+        assert told["returns"] == {
+            "count": len(returns), "min": returns.min(), "mean": returns.mean(),
+            "max": returns.max(),
+        }  # fmt: skip
+        assert told["lengths"]["count"] == len(lengths)
+        assert told["lengths"]["mean"] == lengths.mean()
+        for stream, one in enumerate(told["streams"]):
+            mine = (episodes.streams == stream) & ended
+            assert one["episodes"] == (episodes.streams == stream).sum()
+            last = episodes.lengths[mine].tolist()
+            assert one["last_length"] == (last[-1] if last else None)
+            assert one["open"] == (~episodes.ended[episodes.streams == stream]).any()
+        assert [field["bytes"] for field in told["schema"]["fields"]] == [1600, 8, 8, 4]
+    told = told_of(capsys, tmp_path / "memory")
+    assert told["priorities"] == {
+        "count": len(keys), "min": 0, "mean": (len(keys) - 1) / 2, "max": len(keys) - 1,
+        "zero": 1 / len(keys), "of": stats["steps"],
+    }  # fmt: skip
+    assert told["learner"] == {"pid": os.getpid(), "holds": True}
+    assert told["counters"] == {"sampled": 0, "updated": 0, "stale_updates": 0}
+    memory.close()
+    told = told_of(capsys, tmp_path / "memory")
+    assert told["learner"] == {"pid": os.getpid(), "holds": False}
+    assert told["counters"]["sampled"] == 40
+
+
+def test_info_of_a_memory_in_80_columns(capsys, tmp_path, memory):
+    assert main(["info", str(tmp_path / "memory")]) == 0
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    facts = dict(re.findall(r"^  (\S+(?: \S+)*)  +(.+)$", "\n".join(lines[1:]), flags=re.M))
+    assert lines[0] == str(tmp_path / "memory")
+    assert facts["kind"] == "directory of steps, format 1.0"
+    assert facts["learner"] == f"process {os.getpid()}"
+    assert facts["view"] == "NStep(n=2, gamma=0.9)"
+    assert facts["sampler"].startswith("Prioritized(alpha=0.6, beta=0.4, ")
+    assert facts["capacity"] == "180 rows"
+    assert facts["returns"].startswith("mean 24.50, 21.00 to 28.00, of ")
+    assert facts["priorities"] == "none"
+    assert re.search(r"^obs.image +40 x 40 +uint8 +1,600$", printed, re.M)
+    writer = f"process {os.getpid()}"
+    assert re.search(rf"^0 +59 +1 +yes +- +- +{writer}$", printed, re.M)
+    assert re.search(rf"^2 +\d+ +\d+ +yes +28.00 +7 +{writer}$", printed, re.M)
+    assert max(map(len, lines[1:])) <= 80
+
+
+def test_info_of_examples(capsys, tmp_path):
+    schema = rc.Schema.examples(x=rc.Field((3,), np.float32), label=rc.Field((), np.int64))
+    path = tmp_path / "memory"
+    with rc.Memory(
+        schema, 50, retention=rc.Reservoir(), store=rc.Directory(path), seed=0
+    ) as memory:
+        memory.extend(x=np.zeros((90, 3), np.float32), label=np.arange(90))
+        memory.save(tmp_path / "snapshot")
+        stats = memory.stats()
+        for where in (path, tmp_path / "snapshot"):
+            told = told_of(capsys, where)
+            assert (told["steps"], told["added"]) == (50, 90)
+            assert told["ages"]["mean"] == pytest.approx(stats["mean_age"])
+        assert main(["info", str(path)]) == 0
+        printed = capsys.readouterr().out
+        assert re.search(r"examples +50 of 90 that were added$", printed, re.M)
+        assert "stream" not in printed
+
+
+def test_info_of_what_holds_a_function(capsys, tmp_path):
+    schema = rc.Schema.examples(x=rc.Field((3,), np.float32))
+    path = tmp_path / "memory"
+
+    def double(batch):
+        return batch
+
+    rc.Memory(schema, 50, transforms=[double], store=rc.Directory(path)).close()
+    assert main(["info", str(path)]) == 0
+    assert "double>]" in capsys.readouterr().out
+
+
+def test_info_while_another_process_writes(capsys, tmp_path, memory):
+    memory.close()
+    path = tmp_path / "memory"
+    child = os.fork()
+    if not child:
+        try:
+            with rc.open(path) as mine:
+                while True:
+                    mine.cut()
+                    fill(mine, 50)
+        finally:
+            os._exit(1)
+    try:
+        before = told_of(capsys, path)["added"]
+        end = time.monotonic() + 20
+        while (told := told_of(capsys, path))["added"] == before and time.monotonic() < end:
+            time.sleep(0.01)
+        for _ in range(10):
+            told = told_of(capsys, path)
+            assert told["learner"] == {"pid": child, "holds": True}
+            assert 100 < told["rows"] <= 180
+            assert told["returns"]["min"] >= 2
+            assert told["returns"]["max"] <= 4 * 50
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert told_of(capsys, path)["learner"] == {"pid": child, "holds": False}
+
+
+def test_info_of_a_damaged_memory(capsys, tmp_path, memory):
+    memory.close()
+    os.truncate(tmp_path / "memory" / "rows-1" / "packed", 10)
+    check_fails(capsys, ["info", str(tmp_path / "memory")], 1, "packed: expected")
+
+
 @pytest.mark.parametrize("command", ["eval", "compare", "info"])
 @pytest.mark.parametrize(
     ("harm", "message"),
@@ -259,10 +437,11 @@ def check_fails(capsys, arguments, status, message):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["train", "eval", "compare", "info", "experiment"]),
+        ([], ["train", "eval", "compare", "info", "verify", "experiment"]),
         (["eval"], ["RUN", "--episodes", "--seed", "--device"]),
         (["compare"], ["RUN [RUN ...]", "--out", "95 % interval"]),
-        (["info"], ["RUN"]),
+        (["info"], ["PATH", "--json"]),
+        (["verify"], ["PATH"]),
         (["experiment"], ["ablation"]),
         (["experiment", "ablation"], ["--env", "--seeds", "--steps", "--out", "--jobs"]),
     ],

@@ -19,6 +19,7 @@ from recollect.cli.info import Info
 from recollect.cli.rehearsal import RunRehearsal, TrainRehearsal
 from recollect.cli.train import train_dqn
 from recollect.cli.truncation import RunTruncation
+from recollect.cli.verify import Verify
 
 
 class UsageError(Exception):
@@ -48,6 +49,7 @@ recollect.command(train, name="train", help="Train an agent or a classifier with
 recollect.command(name="eval")(Evaluate)
 recollect.command(name="compare")(Compare)
 recollect.command(name="info")(Info)
+recollect.command(name="verify")(Verify)
 recollect.command(experiment, name="experiment", help="Reproduce published results.")
 
 

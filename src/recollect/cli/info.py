@@ -1,7 +1,8 @@
-"""`recollect info RUN`: what is in a run folder?"""
+"""`recollect info PATH`: what is in a run folder, or in a memory's folder?"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,29 +12,41 @@ import tyro
 from rich.console import Console
 
 from recollect.cli.compare import option
+from recollect.cli.memory_info import print_facts, print_memory, size
 from recollect.learners.runs import RunFolder, points
+from recollect.saving.summary import summary
+from recollect.stores.directory import MANIFEST
 
 
 @dataclass(frozen=True)
 class Info:
-    """Say what a run folder holds: what was trained, how, how far it came, and which files."""
+    """Say what a run's folder holds, or a memory's, which may be in use meanwhile."""
 
-    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """The run folder."""
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PATH")]
+    """A run folder; or a memory, a directory or a snapshot."""
+    json: bool = False
+    """Print JSON, for programs."""
 
     def run(self) -> int:
+        if (self.path / MANIFEST).is_file():
+            told = summary(self.path)
+            if self.json:
+                print(json.dumps(told, indent=1))
+            else:
+                print_memory(told)
+            return 0
         folder = RunFolder(self.path)
         facts = describe(folder)
-        width = max(map(len, facts))
+        files = {str(f.relative_to(self.path)): f.stat().st_size for f in folder.files}
+        if self.json:
+            print(json.dumps({"path": str(self.path), "kind": "run", **facts, "files": files}))
+            return 0
         console = Console(highlight=False, soft_wrap=True, markup=False)
         console.print(str(self.path), style="bold")
-        for name, fact in facts.items():
-            console.print(f"  {name:{width}}", style="dim", end="")
-            console.print(f"  {fact}")
+        print_facts(console, facts)
         console.print("  files", style="dim")
-        names = [str(file.relative_to(self.path)) for file in folder.files]
-        for name, file in zip(names, folder.files, strict=True):
-            console.print(f"    {name:{max(map(len, names))}}  {_size(file.stat().st_size):>9}")
+        for name, count in files.items():
+            console.print(f"    {name:{max(map(len, files))}}  {size(count):>9}")
         return 0
 
 
@@ -80,11 +93,3 @@ def span(time: timedelta) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
