@@ -27,7 +27,10 @@ QUICK = [
     *("train", "dqn", "--steps", "700", "--warmup", "200", "--hidden", "8"),
     *("--eval-every", "300", "--eval-episodes", "1", "--test-episodes", "2"),
 ]
-FILES = ["config.json", "curve.png", "evaluation.json", "log.csv", "model.pt", "tensorboard"]
+FILES = [
+    *("checkpoint", "config.json", "curve.png", "evaluation.json", "log.csv", "model.pt"),
+    "tensorboard",
+]
 FIGURES = (
     *("return", "evaluation", "loss", "epsilon", "steps/s", "updates/s", "replay ratio"),
     *("rows", "memory", "left"),
@@ -66,7 +69,8 @@ def test_every_option_says_what_it_does(capsys):
     # the option, a placeholder for its value, two blanks or more, and the explanation
     explained = re.findall(r"^\W*--([a-z-]+)(?: \S+)*?  +[A-Z]", printed, flags=re.MULTILINE)
     options = [field.name.replace("_", "-") for field in dataclasses.fields(dqn.DQNConfig)]
-    assert explained == ["run-dir", "overwrite", "test-episodes", *options]
+    own = ["run-dir", "overwrite", "resume", "checkpoint-every", "test-episodes"]
+    assert explained == [*own, *options]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +177,7 @@ def test_a_run_is_replaced_only_on_request(capsys, tmp_path):
         (["train", "dqn", "--env", "MinAtar/Pong-v1"], 1, "cannot make the environment 'MinA"),
         (["train", "dqn", "--replay", "maybe"], 2, "--replay"),
         (["train", "dqn", "--test-episodes", "-1"], 1, "test_episodes must be 0 or more"),
+        (["train", "dqn", "--checkpoint-every", "-1"], 1, "checkpoint_every must be 0 or more"),
         (["train", "dqn", "--device", "abacus"], 1, "cannot use the device 'abacus'"),
         (["train", "dqn", "--run-dir", "full"], 1, "full is not empty"),
         (["train", "dqn", "--run-dir", "file"], 1, "file: File exists"),
@@ -237,7 +242,8 @@ def test_a_disk_that_fills_while_saving(capsys, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     assert main([*QUICK, "--run-dir", str(folder)]) == 1
     assert capsys.readouterr().err == f"recollect: {folder}: No space left on device\n"
-    assert names(folder) == ["config.json", "log.csv", "tensorboard"]  # and no part of a model
+    left = ["checkpoint", "config.json", "log.csv", "tensorboard"]  # and no part of a model
+    assert names(folder) == left
 
 
 @pytest.mark.parametrize("package", ["torch", "tyro", "gymnasium", "matplotlib", "rich"])
@@ -253,20 +259,30 @@ def test_a_missing_extra_is_named(capsys, monkeypatch, package):
     )
 
 
-def test_ctrl_c_keeps_what_was_learned(capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_keeps_what_was_learned(capsys, tmp_path, monkeypatch, times):
     write = Log.write
 
     def interrupt(self, report):
         write(self, report)
         if report.step >= 400:
-            raise KeyboardInterrupt
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
 
+    # as in any process in the foreground
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(Log, "write", interrupt)
-    assert main([*QUICK, "--run-dir", str(tmp_path / "run")]) == 130
+    try:
+        assert main([*QUICK, "--run-dir", str(tmp_path / "run")]) == 130
+    finally:
+        assert signal.signal(signal.SIGINT, former) is signal.default_int_handler
     printed = capsys.readouterr().out
     assert "stopped at step 4" in printed
     assert str(tmp_path / "run" / "model.pt") in printed
-    assert names(tmp_path / "run") == [name for name in FILES if name != "evaluation.json"]
+    # the second one does not wait for a moment at which a checkpoint can be made
+    assert ("recollect train dqn --resume" in printed) == (times == 1)
+    missing = ["evaluation.json"] if times == 1 else ["checkpoint", "evaluation.json"]
+    assert names(tmp_path / "run") == [name for name in FILES if name not in missing]
 
 
 def test_ctrl_c_in_the_final_evaluation(capsys, tmp_path, monkeypatch):
@@ -391,6 +407,14 @@ def test_speeds_are_those_of_late():
         progress = dqn.Progress(step=step, episode=0, epsilon=1, rows=1, updates=200 * index)
         read = figures.read(progress)
     assert (read["steps/s"], read["updates/s"], read["left"]) == ("100", "200", "1:00")
+
+
+def test_speeds_of_a_run_that_goes_on_are_those_since_then():
+    now = 0.0
+    figures = display.Figures(10_000, clock=lambda: now, begun=(5_000, 900))
+    now = 2.0
+    read = figures.read(dqn.Progress(step=5_100, episode=0, epsilon=1, rows=1, updates=950))
+    assert (read["steps/s"], read["updates/s"], read["left"]) == ("50", "25", "1:38")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from recollect.cli.eval import Evaluate
 from recollect.cli.experiment import RunAblation
 from recollect.cli.info import Info
 from recollect.cli.rehearsal import RunRehearsal, TrainRehearsal
-from recollect.cli.train import train_dqn
+from recollect.cli.train import train_dqn, with_learner
 from recollect.cli.truncation import RunTruncation
 from recollect.cli.verify import Verify
 
@@ -70,7 +70,9 @@ def parse(arguments: Sequence[str]) -> Command:
 
 
 def _parse(arguments: Sequence[str]) -> Command:
-    train.command(name="dqn")(train_dqn(arguments))  # its defaults depend on --env
+    arguments = with_learner(arguments)
+    # its defaults depend on --env and --resume
+    train.command(name="dqn")(train_dqn(arguments))
     command = recollect.cli(
         prog="recollect",
         description="Experience replay. `recollect --version` prints the version.",

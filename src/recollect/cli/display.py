@@ -29,14 +29,24 @@ LIVE = 0.1
 
 
 class Figures:
-    """What the display says, gathered from the reports."""
+    """What the display says, gathered from the reports.
 
-    def __init__(self, steps: int, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        steps: of the whole run.
+        begun: steps and gradient steps that were taken before the clock began to run.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        clock: Callable[[], float] = time.monotonic,
+        begun: tuple[int, int] = (0, 0),
+    ) -> None:
         self.steps = steps
         self._clock = clock
         self._returns: deque[float] = deque(maxlen=EPISODES)
         self._evaluation: float | None = None
-        self._past = deque([(clock(), 0, 0)])
+        self._past = deque([(clock(), *begun)])
 
     def take(self, progress: dqn.Progress) -> None:
         """Notes what this report says that later ones do not say again."""
@@ -75,10 +85,10 @@ class Figures:
 
 
 @contextmanager
-def display(title: str, steps: int) -> Iterator[Show]:
+def display(title: str, steps: int, begun: tuple[int, int] = (0, 0)) -> Iterator[Show]:
     """Shows each report that it is given: live on a terminal, else a line for each evaluation."""
     console = Console()
-    figures = Figures(steps)
+    figures = Figures(steps, begun=begun)
     if console.is_terminal:
         with _live(console, title, figures) as show:
             yield show

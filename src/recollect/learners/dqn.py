@@ -30,20 +30,26 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import nn
 
 import recollect as rc
 from recollect import priorities
-from recollect.errors import ConfigurationError
+from recollect.errors import ConfigurationError, DamagedError, RecollectError
+from recollect.gym import VectorRecorder
+from recollect.learners.checkpoints import Checkpoint, Checkpoints
+from recollect.learners.environment_states import restore, state_of
 from recollect.learners.environments import Env, make_envs, stacked
 from recollect.learners.environments import make_env as make_env
+from recollect.learners.interrupts import Interrupts
 from recollect.learners.networks import QNetwork
 from recollect.samplers.base import Sampler
 
@@ -178,8 +184,38 @@ class Seeds(NamedTuple):
     test: int
 
     @classmethod
-    def of(cls, seed: int) -> Seeds:
-        return cls(*map(int, np.random.SeedSequence(seed).generate_state(len(cls._fields))))
+    def of(cls, seed: int, step: int = 0) -> Seeds:
+        """Those of a run; where it begins anew at a later step, others."""
+        source = np.random.SeedSequence([seed, step] if step else seed)
+        return cls(*map(int, source.generate_state(len(cls._fields))))
+
+
+@dataclass
+class Counts:
+    """How far training has come."""
+
+    step: int = 0
+    """Steps taken in all environments together."""
+    episode: int = 0
+    """Episodes ended."""
+    updates: int = 0
+    """Gradient steps taken."""
+    evaluated: int = 0
+    """The step of the latest greedy evaluation."""
+    reports: int = 0
+    """Reports made."""
+    loss: float | None = None
+    """What the latest report said of it."""
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Counts:
+        """Those of a run as of a checkpoint.
+
+        Raises:
+            DamagedError: it is another learner's, or of another version.
+        """
+        with _fitting():
+            return cls(**checkpoint.state["counts"])
 
 
 @dataclass(frozen=True)
@@ -291,115 +327,286 @@ def evaluate(
     return returns
 
 
-def train(config: DQNConfig, report: Callable[[Progress], None] = lambda progress: None) -> Trained:
+class _Learner:
+    """The network, what trains it, and its best weights so far."""
+
+    def __init__(self, config: DQNConfig, env: Env, device: torch.device, now: Counts) -> None:
+        self.network = make_network(config, env).to(device)
+        self.best: tuple[float, dict[str, Any]] | None = None
+        """The score of the best evaluation, and the weights that reached it."""
+        self._target = copy.deepcopy(self.network) if config.target == "on" else self.network
+        self._double = config.double == "on" and self._target is not self.network
+        self._optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
+        )
+        self._losses: list[torch.Tensor] = []
+        self._config, self._device, self._now = config, device, now
+
+    def learn(self, memory: rc.Memory) -> None:
+        """Takes one gradient step, on transitions drawn from the memory."""
+        network, target, config = self.network, self._target, self._config
+        batch = memory.sample(config.batch_size).torch(self._device)
+        error = td_error(network, target, batch, self._double)
+        loss = weighted_huber(error, batch.weight)
+        self._optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
+        self._optimizer.step()
+        self._losses.append(loss.detach())
+        if memory.sampler.takes_priorities:
+            memory.update(batch.key, priority=priorities.td_error(error))
+        self._now.updates += 1
+        if target is not network and self._now.updates % config.target_every == 0:
+            target.load_state_dict(network.state_dict())
+
+    def note_loss(self) -> None:
+        """Notes the mean loss of the gradient steps since it was noted last, if there were any."""
+        if self._losses:
+            self._now.loss = float(torch.stack(self._losses).mean())
+            self._losses.clear()
+
+    def note_score(self, score: float) -> None:
+        """Keeps the present weights if none before were better."""
+        if self.best is None or score >= self.best[0]:
+            self.best = score, copy.deepcopy(self.network.state_dict())
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on from here."""
+        parts = {name: part.state_dict() for name, part in self._parts.items()}
+        return {**parts, "losses": self._losses, "best": self.best}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from where another was."""
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
+        self._losses = [loss.to(self._device) for loss in state["losses"]]
+        self.best = state["best"]
+
+    @property
+    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        return {"network": self.network, "target": self._target, "optimizer": self._optimizer}
+
+
+class _Player:
+    """Plays in all environments side by side, now and then at random."""
+
+    def __init__(self, envs: VectorRecorder, seed: int) -> None:
+        self._envs = envs
+        self._rng = np.random.default_rng(seed)
+        self._obs: Any = None
+        self._returns = np.zeros(envs.num_envs)
+
+    def begin(self, seed: int) -> None:
+        """Begins episodes, unless it is within some; the memory closes those that are open."""
+        if self._obs is None:
+            self._obs, _ = self._envs.reset(seed=seed)
+
+    def step(self, network: QNetwork, epsilon: float | None, device: torch.device) -> list[float]:
+        """Takes a step in each environment; gives the returns of the episodes that end by it.
+
+        Args:
+            epsilon: share of random actions; None if all are.
+        """
+        actions = self._rng.integers(network.actions, size=len(self._returns))
+        if epsilon is not None:
+            exploits = self._rng.random(len(actions)) >= epsilon
+            if exploits.any():
+                actions = np.where(exploits, greedy(network, self._obs, device), actions)
+        self._obs, rewards, terminated, truncated, _ = self._envs.step(actions)
+        self._returns += rewards
+        ended = terminated | truncated
+        finished: list[float] = self._returns[ended].tolist()
+        self._returns[ended] = 0
+        return finished
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on from here; without the environments if that is unknown."""
+        return {
+            "exploration": self._rng.bit_generator.state,
+            "envs": state_of(self._envs),
+            "obs": self._obs,
+            "returns": self._returns,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from where another was, if it can within its episodes."""
+        self._rng.bit_generator.state = state["exploration"]
+        if state["envs"] is not None:
+            restore(self._envs, state["envs"])
+            self._obs, self._returns = state["obs"], state["returns"]
+
+
+class _Examiner:
+    """Measures the network now and then, in an environment of its own."""
+
+    def __init__(self, env: Env, episodes: int) -> None:
+        self.state: dict[str, Any] | None = None
+        """What `restore` needs to go on from the latest examination; None if it cannot be had."""
+        self._env, self._episodes = env, episodes
+
+    def begin(self, seed: int) -> None:
+        """Makes ready for the first examination, unless there is one to go on from."""
+        if self.state is None:
+            self._env.reset(seed=seed)
+            self.state = state_of(self._env)
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Goes on from where another was, if it can."""
+        if state is not None:
+            restore(self._env, state)
+            self.state = state
+
+    def examine(self, network: QNetwork) -> float:
+        """The mean return of greedy episodes. If it is interrupted, `state` is as it was."""
+        score = float(evaluate(network, self._env, self._episodes).mean())
+        self.state = state_of(self._env)
+        return score
+
+
+def train(
+    config: DQNConfig,
+    report: Callable[[Progress], None] = lambda progress: None,
+    checkpoints: Checkpoints | None = None,
+    begun: Checkpoint | None = None,
+) -> Trained:
     """Trains as the configuration says. Ctrl-C ends it early; what was learned is returned.
 
     Sets the seed and the threads of PyTorch. The same configuration gives the same run, on the same
-    device and versions.
+    device and versions. It gives it also where a run was stopped and goes on from a checkpoint,
+    provided that `environment_states` knows the environment; if it does not, the open episodes are
+    closed as truncated, new ones begin, and all else goes on.
+
+    Args:
+        report: called after each episode, each evaluation, and every `HEARTBEAT` steps.
+        checkpoints: where to save the run every so many steps, at its end, and at Ctrl-C (a second
+            one ends it at once, without).
+        begun: a checkpoint of a run of this configuration, or of one with fewer steps, to go on
+            from. Schedules over all steps, as that of beta, stay as they were.
 
     Raises:
         ConfigurationError: the environment or the device cannot be used.
         MissingExtraError: the package that the environment comes from is not installed.
+        StorageError: a checkpoint cannot be written.
+        DamagedError: the checkpoint is of another configuration.
     """
-    seeds = Seeds.of(config.seed)
+    now = Counts() if begun is None else Counts.of(begun)
+    seeds = Seeds.of(config.seed, now.step)
     torch.manual_seed(seeds.network)
     torch.set_num_threads(config.threads)
     device = find_device(config.device)
-    rng = np.random.default_rng(seeds.exploration)
+    with closing(make_env(config.env)) as exam, closing(make_envs(config.env, config.envs)) as envs:
+        memory = _memory(config, envs, seeds.memory) if begun is None else begun.memory
+        learner = _Learner(config, exam, device, now)
+        player = _Player(rc.record(envs, memory), seeds.exploration)
+        examiner = _Examiner(exam, config.eval_episodes)
+        if begun is not None:
+            with _fitting():
+                learner.restore(begun.state["learner"])
+                player.restore(begun.state["player"])
+                examiner.restore(begun.state["examiner"])
+                torch.set_rng_state(begun.state["torch"])
+        player.begin(seeds.env)
+        examiner.begin(seeds.selection)
 
-    exam = make_env(config.env)
-    envs = make_envs(config.env, config.envs)
-    stack = stacked(exam.observation_space)
+        epsilon_at = rc.linear(config.epsilon_start, config.epsilon_end, config.epsilon_steps)
+        # before that there may be no step with all its n successors
+        warmup = max(config.warmup, config.envs * config.most_steps)
+        saved = now.step, now.evaluated
+
+        def passed(every: int) -> int:
+            """How many multiples of `every` the latest step in all environments has reached."""
+            return now.step // every - (now.step - config.envs) // every
+
+        def tell(**news: float) -> None:
+            learner.note_loss()
+            now.reports += 1
+            stats = memory.stats()
+            rows = int(stats["rows"])
+            size = int(stats["bytes"] * rows / memory.capacity)
+            ratio = stats["sampled"] / stats["added"]
+            epsilon = epsilon_at(now.step)
+            report(
+                Progress(
+                    now.step, now.episode, epsilon, rows, size, now.updates, ratio, now.loss, **news
+                )
+            )
+
+        def save() -> None:
+            nonlocal saved
+            if checkpoints is None or not checkpoints.every or saved == (now.step, now.evaluated):
+                return
+            state = {
+                "counts": asdict(now),
+                "learner": learner.state(),
+                "player": player.state(),
+                "examiner": examiner.state,
+                "torch": torch.get_rng_state(),
+            }
+            checkpoints.save(memory, state)
+            saved = now.step, now.evaluated
+
+        with Interrupts() as interrupts:
+            torn = interrupted = False
+            try:
+                while not interrupts.asked:
+                    over = now.step >= config.steps
+                    due = over or passed(config.eval_every)
+                    if due and now.updates and now.evaluated < now.step:
+                        interrupts.waits = False
+                        score = examiner.examine(learner.network)
+                        interrupts.waits = True
+                        now.evaluated = now.step
+                        learner.note_score(score)
+                        tell(evaluation=score)
+                    if over:
+                        break
+                    if checkpoints is not None and checkpoints.every and passed(checkpoints.every):
+                        save()
+
+                    epsilon = epsilon_at(now.step) if now.step >= config.warmup else None
+                    finished = player.step(learner.network, epsilon, device)
+                    now.step += config.envs
+                    for episode_return in finished:
+                        now.episode += 1
+                        tell(episode_return=episode_return)
+                    if passed(HEARTBEAT):
+                        tell()
+                    rounds = passed(config.train_every) if now.step > warmup else 0
+                    for _ in range(rounds * config.gradient_steps):
+                        learner.learn(memory)
+            except KeyboardInterrupt:
+                torn, interrupted = interrupts.waits, True  # an evaluation tears nothing
+            if not torn:
+                with suppress(KeyboardInterrupt):
+                    save()
+            interrupted = interrupted or interrupts.asked
+    if learner.best is not None:
+        learner.network.load_state_dict(learner.best[1])
+    return Trained(learner.network, learner.best and learner.best[0], now.step, interrupted)
+
+
+def _memory(config: DQNConfig, envs: VectorEnv[Any, Any, Any], seed: int) -> rc.Memory:
+    """An empty one, as the configuration asks for it."""
+    stack = stacked(envs.single_observation_space)
     n: int | rc.linear = config.n_step
     if config.n_step_end is not None:
         n = rc.linear(config.n_step, config.n_step_end, over=config.n_step_over)
-    memory = rc.Memory(
+    return rc.Memory(
         rc.Schema.from_env(envs, stack=stack),
         config.capacity,
         streams=config.envs,
         view=rc.NStep(n, gamma=config.gamma, stack=stack),
         sampler=config.sampler(),
-        seed=seeds.memory,
+        seed=seed,
     )
-    envs = rc.record(envs, memory)
 
-    network = make_network(config, exam).to(device)
-    target = copy.deepcopy(network) if config.target == "on" else network
-    double = config.double == "on" and target is not network
-    optimizer = torch.optim.Adam(
-        network.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
-    )
-    epsilon_at = rc.linear(config.epsilon_start, config.epsilon_end, config.epsilon_steps)
-    # before that there may be no step with all its n successors
-    warmup = max(config.warmup, config.envs * config.most_steps)
 
-    step = episode = updates = 0
-    interrupted = False
-    loss: float | None = None
-    losses: list[torch.Tensor] = []
-    best: tuple[float, dict[str, Any]] | None = None
-
-    def passed(every: int) -> int:
-        """How many multiples of `every` the latest step in all environments has reached."""
-        return step // every - (step - config.envs) // every
-
-    def tell(**news: float) -> None:
-        nonlocal loss
-        if losses:
-            loss = float(torch.stack(losses).mean())
-            losses.clear()
-        stats = memory.stats()
-        rows = int(stats["rows"])
-        size = int(stats["bytes"] * rows / memory.capacity)
-        ratio = stats["sampled"] / stats["added"]
-        report(Progress(step, episode, epsilon_at(step), rows, size, updates, ratio, loss, **news))
-
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """Says so where a checkpoint does not fit what it is put into."""
     try:
-        exam.reset(seed=seeds.selection)
-        obs, _ = envs.reset(seed=seeds.env)
-        returns = np.zeros(config.envs)
-        while step < config.steps:
-            actions = rng.integers(network.actions, size=config.envs)
-            if step >= config.warmup:
-                exploits = rng.random(config.envs) >= epsilon_at(step)
-                if exploits.any():
-                    actions = np.where(exploits, greedy(network, obs, device), actions)
-            obs, rewards, terminated, truncated, _ = envs.step(actions)
-            step += config.envs
-            returns += rewards
-            for index in np.flatnonzero(terminated | truncated):
-                episode += 1
-                tell(episode_return=float(returns[index]))
-                returns[index] = 0
-            if passed(HEARTBEAT):
-                tell()
-
-            rounds = passed(config.train_every) if step > warmup else 0
-            for _ in range(rounds * config.gradient_steps):
-                batch = memory.sample(config.batch_size).torch(device)
-                error = td_error(network, target, batch, double)
-                batch_loss = weighted_huber(error, batch.weight)
-                optimizer.zero_grad()
-                torch.autograd.backward(batch_loss)
-                nn.utils.clip_grad_norm_(network.parameters(), config.max_grad_norm)
-                optimizer.step()
-                losses.append(batch_loss.detach())
-                if memory.sampler.takes_priorities:
-                    memory.update(batch.key, priority=priorities.td_error(error))
-                updates += 1
-                if target is not network and updates % config.target_every == 0:
-                    target.load_state_dict(network.state_dict())
-
-            if updates and (passed(config.eval_every) or step >= config.steps):
-                score = float(evaluate(network, exam, config.eval_episodes).mean())
-                if best is None or score >= best[0]:
-                    best = score, copy.deepcopy(network.state_dict())
-                tell(evaluation=score)
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        envs.close()
-        exam.close()
-    if best is not None:
-        network.load_state_dict(best[1])
-    return Trained(network, best[0] if best else None, step, interrupted)
+        yield
+    except RecollectError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DamagedError(f"the checkpoint is of another configuration: {error}") from error

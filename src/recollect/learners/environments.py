@@ -30,6 +30,9 @@ FRAMES = 4
 MINATAR_LIMIT = 10_000
 """Steps after which an episode of MinAtar is cut short: the games themselves may go on for ever."""
 
+STICKINESS = 0.25
+"""Of Atari, how probably a frame repeats the action of the frame before (Machado et al., 2018)."""
+
 ATARI_TEST_LIMIT = 18_000
 """Frames (five minutes of play) after which an Atari game is cut short when an agent is measured,
 as in the DQN paper: one that never serves would wait half an hour."""
@@ -110,7 +113,9 @@ def _atari(name: str, training: bool) -> Env:
         gym.register_envs(ale_py)
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # it greets on every start
     limit: dict[str, Any] = {} if training else {"max_num_frames_per_episode": ATARI_TEST_LIMIT}
-    env: Env = gym.make(name, frameskip=1, **limit)
+    # the emulator would do it too, but what it repeats then could not be saved
+    env: Env = gym.make(name, frameskip=1, repeat_action_probability=0.0, **limit)
+    env = gym.wrappers.StickyAction(env, STICKINESS)
     env = gym.wrappers.AtariPreprocessing(env, noop_max=30, frame_skip=4, screen_size=84)
     if training:
         env = gym.wrappers.TransformReward(

@@ -9,7 +9,8 @@ import math
 import os
 import pickle
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,9 @@ import torch
 import recollect as rc
 from recollect.errors import ConfigurationError
 from recollect.learners import dqn
+from recollect.learners.checkpoints import Checkpoints
 from recollect.learners.environments import make_env
+from recollect.stores.locks import FileLock
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -40,6 +43,8 @@ class RunFolder:
     - `curve.png`: the learning curve
     - `evaluation.json`: the final evaluation; it is written last, so the run is finished
     - `tensorboard/`: the log once more, for TensorBoard
+    - `checkpoint/`: what it takes to go on with the run; see `Checkpoints`
+    - `lock`: the process that trains in it now
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,10 +55,12 @@ class RunFolder:
         self.curve = path / "curve.png"
         self.evaluation = path / "evaluation.json"
         self.tensorboard = path / "tensorboard"
+        self.checkpoint = path / "checkpoint"
+        self.lock = path / "lock"
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Those that are there, of all that a run leaves."""
+        """Those that are there, of all that a run leaves besides its checkpoint."""
         events = sorted(self.tensorboard.glob("events.out.tfevents.*"))
         singles = (self.config, self.log, self.model, self.curve, self.evaluation)
         return tuple(file for file in (*singles, *events) if file.is_file())
@@ -68,6 +75,7 @@ class RunFolder:
 
         Raises:
             ConfigurationError: the folder holds something already.
+            LockedError: the former run is still going on.
             OSError: the folder cannot be made or written to.
         """
         folder = cls(path)
@@ -77,11 +85,32 @@ class RunFolder:
                 raise ConfigurationError(f"{path} is not empty, and what it holds is not a run")
             if not overwrite:
                 raise ConfigurationError(f"{path} holds a run already; --overwrite replaces it")
-            for file in folder.files:
-                file.unlink(missing_ok=True)
-            if folder.tensorboard.is_dir() and not any(folder.tensorboard.iterdir()):
-                folder.tensorboard.rmdir()
+            with folder.held():
+                folder._remove()
         return folder
+
+    def _remove(self) -> None:
+        for file in self.files:
+            file.unlink(missing_ok=True)
+        Checkpoints(self.checkpoint).remove()
+        if self.tensorboard.is_dir() and not any(self.tensorboard.iterdir()):
+            self.tensorboard.rmdir()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from training here meanwhile.
+
+        Raises:
+            LockedError: one does already; the message says which.
+            StorageError: the folder cannot be written.
+        """
+        lock = FileLock(self.lock, f"{self.path}: this run")
+        lock.take()
+        try:
+            yield
+        finally:
+            self.lock.unlink(missing_ok=True)
+            lock.close()
 
     def _holds_run(self) -> bool:
         try:
@@ -89,14 +118,28 @@ class RunFolder:
         except (FileNotFoundError, ValueError, TypeError):
             return False
 
-    def save_config(self, learner: str, config: DataclassInstance) -> None:
-        """Writes what was asked for."""
+    def save_config(
+        self,
+        learner: str,
+        config: DataclassInstance,
+        options: Mapping[str, int] | None = None,
+        created: datetime | None = None,
+    ) -> None:
+        """Writes what was asked for.
+
+        Args:
+            options: of the run, such as how often it is saved, which change nothing of what is
+                learned.
+            created: when it began; now unless given.
+        """
+        began = datetime.now().astimezone() if created is None else created
         self._write(
             self.config,
             {
                 "recollect": rc.__version__,
                 "learner": learner,
-                "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+                "created": began.isoformat(timespec="seconds"),
+                **({} if options is None else {"options": dict(options)}),
                 "config": asdict(config),
             },
         )
@@ -141,15 +184,19 @@ class RunFolder:
         try:
             version, learner = str(content["recollect"]), str(content["learner"])
             created = datetime.fromisoformat(content["created"])
-            options = dict(content["config"])
-        except (KeyError, TypeError, ValueError) as error:
+            config = dict(content["config"])
+            options = {
+                name: _read(value, int) for name, value in content.get("options", {}).items()
+            }
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _damaged(self.config, error) from error
         if learner not in LEARNERS:
             raise ConfigurationError(
                 f"{self.path} is a run of the learner {learner!r} by recollect {version}, "
                 f"which recollect {rc.__version__} does not know"
             )
-        return Record(version, learner, created, _configuration(self, version, learner, options))
+        made = _configuration(self, version, learner, config)
+        return Record(version, learner, created, made, options)
 
     def load_evaluation(self) -> dict[str, float] | None:
         """The final evaluation; None if the run is not finished.
@@ -175,6 +222,8 @@ class Record:
     learner: str
     created: datetime
     config: dqn.DQNConfig
+    options: dict[str, int]
+    """Of the run; those of an earlier version may be missing."""
 
 
 def load(path: Path, device: str | None = None) -> tuple[dqn.DQNConfig, torch.nn.Module]:
@@ -269,20 +318,34 @@ def _damaged(path: Path, why: Exception | str) -> ConfigurationError:
 class Log:
     """A CSV file with a line for each report, and the same reports as lists of points.
 
-    Each line reaches the disk when it is written, so that a run that was killed leaves its log.
+    Each line is in the file when `write` returns, so that a run that was killed leaves its log.
+
+    Args:
+        path: of the file.
+        keep: how many reports of a former log in its place stay, and are gone on from.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file: TextIO = path.open("w", encoding="utf-8", newline="", buffering=1)
-        self._writer: csv.DictWriter[str] | None = None
+    def __init__(self, path: Path, keep: int = 0) -> None:
+        former = path.read_bytes().splitlines(keepends=True) if keep and path.is_file() else []
+        # the last line may be a part of one, after a crash
+        whole = [line for line in former[: keep + 1] if line.endswith(b"\n")]
+        with path.open("ab") as file:
+            file.truncate(sum(map(len, whole)))
+        self._file: TextIO = path.open("a", encoding="utf-8", newline="", buffering=1)
+        self._headed = bool(whole)
 
     def write(self, report: DataclassInstance) -> None:
         """Adds a line. All reports are of one class, whose fields are the columns."""
         row = asdict(report)
-        if self._writer is None:
-            self._writer = csv.DictWriter(self._file, row, lineterminator="\n")
-            self._writer.writeheader()
-        self._writer.writerow(row)
+        writer = csv.DictWriter(self._file, row, lineterminator="\n")
+        if not self._headed:
+            writer.writeheader()
+            self._headed = True
+        writer.writerow(row)
+
+    def flush(self) -> None:
+        """Waits until all lines would outlive a power cut."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
