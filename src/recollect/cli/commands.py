@@ -13,6 +13,7 @@ from tyro.extras import SubcommandApp
 from recollect.cli.bitflip import RunBitflip
 from recollect.cli.cliffwalk import RunCliffwalk
 from recollect.cli.compare import Compare
+from recollect.cli.conformance import RunConformance
 from recollect.cli.eval import Evaluate
 from recollect.cli.experiment import RunAblation
 from recollect.cli.info import Info
@@ -50,6 +51,7 @@ recollect.command(name="eval")(Evaluate)
 recollect.command(name="compare")(Compare)
 recollect.command(name="info")(Info)
 recollect.command(name="verify")(Verify)
+recollect.command(name="conformance")(RunConformance)
 recollect.command(experiment, name="experiment", help="Reproduce published results.")
 
 
