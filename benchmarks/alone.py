@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from benchmarks import data
 from benchmarks.libraries import OURS
 from benchmarks.results import Table
-from benchmarks.timing import TURNS, Timing, interleaved
+from benchmarks.timing import FEW_TURNS, TURNS, Timing, interleaved
 
 Calls = dict[str, Callable[[], object]]
 
@@ -47,8 +48,6 @@ READERS = (
     "Episodes(1000)",
     "Hindsight(Transition)",
 )
-FEW_TURNS = 5
-"""For what takes long enough to be measured once a turn."""
 
 
 def parts(scale: float = 1.0, turns: int = TURNS) -> Table:
@@ -105,8 +104,7 @@ def opening(scale: float = 1.0, turns: int = TURNS) -> Table:
     )
     # it is open once it knows what it can draw
     calls: Calls = {
-        name: lambda open_one=open_one: open_one().eligible
-        for name, open_one in zip(READERS, readers, strict=True)
+        name: partial(_eligible, open_one) for name, open_one in zip(READERS, readers, strict=True)
     }
     times = interleaved(calls, min(turns, FEW_TURNS), seconds=0.001)
     seconds = {
@@ -115,6 +113,10 @@ def opening(scale: float = 1.0, turns: int = TURNS) -> Table:
     }
     title = "opening a reader on a full memory of 1 M rows"
     return Table("opening", title, seconds, unit="seconds", column="reader")
+
+
+def _eligible(open_one: Callable[[], Any]) -> int:
+    return int(open_one().eligible)
 
 
 def at(kind: str, size: str) -> str:

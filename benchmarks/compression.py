@@ -2,9 +2,10 @@
 
     python -m benchmarks.compression [frames]
 
-prints bytes per step and times for each library and length of run, then what the compressed column
-costs beside an array. The frames are the emulator's, preprocessed as in the DQN paper, played at
-random. Candidates that are not installed are left out; the machine should have nothing else to do.
+prints bytes per step and times for each library and length of run, then what memories with the
+codec that was chosen take and cost. The frames are the emulator's, preprocessed as in the DQN
+paper, played at random. Candidates that are not installed are left out; the machine should have
+nothing else to do.
 """
 
 from __future__ import annotations
@@ -18,19 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import recollect as rc
-from benchmarks.timing import interleaved
-from recollect.learners.environments import make_env
-from recollect.stores.codecs import CODECS, codec
-from recollect.stores.compressed import CompressedColumn
+from benchmarks import data, games
 
-GAMES = ("Breakout", "Pong", "Seaquest", "MsPacman")
-FRAMES = 8000
 RUNS = (1, 4, 8, 16)
 SAMPLED = 100
 """Runs of each game and length that are measured."""
 TURNS = 9
-BATCHES = (32, 256)
 
 
 class Candidate(NamedTuple):
@@ -42,34 +36,17 @@ class Candidate(NamedTuple):
     """What is done to a run first; undoing it is not in the time to decode."""
 
 
-def play(game: str, frames: int) -> np.ndarray:
-    """(frames, 84, 84) uint8, episode after episode, actions at random."""
-    env = make_env(f"ALE/{game}-v5")
-    env.action_space.seed(0)
-    rows = np.empty((frames, 84, 84), np.uint8)
-    over, seed = True, 0
-    for row in rows:
-        if over:
-            obs, _ = env.reset(seed=seed)
-            over, seed = False, seed + 1
-        else:
-            obs, _, terminated, truncated, _ = env.step(env.action_space.sample())
-            over = terminated or truncated
-        row[:] = obs[-1]
-    env.close()
-    return rows
-
-
 def xored(rows: np.ndarray) -> np.ndarray:
     """Each frame xor the one before."""
-    result = rows.copy()
-    result[1:] ^= rows[:-1]
+    result: np.ndarray = rows.copy()
+    np.bitwise_xor(rows[1:], rows[:-1], out=result[1:])
     return result
 
 
 def transposed(rows: np.ndarray) -> np.ndarray:
     """The bytes of one pixel side by side."""
-    return np.ascontiguousarray(np.moveaxis(rows, 0, -1))
+    beside: np.ndarray = np.moveaxis(rows, 0, -1).copy()
+    return beside
 
 
 def candidates() -> Iterator[tuple[str, Candidate]]:
@@ -109,8 +86,8 @@ def candidates() -> Iterator[tuple[str, Candidate]]:
             yield (
                 f"blosc2 {name}",
                 Candidate(
-                    lambda data, settings=settings: blosc.compress2(data, **settings),
-                    lambda data: blosc.decompress2(data, nthreads=1),
+                    partial(blosc.compress2, **settings),
+                    partial(blosc.decompress2, nthreads=1),
                 ),
             )
 
@@ -158,78 +135,6 @@ def _best(call: Callable[[Any], object], arguments: list[Any]) -> float:
     return min(taken) / len(arguments) * 1e6
 
 
-def columns(frames: dict[str, np.ndarray]) -> None:
-    """Prints what the column costs beside an array: bytes, writing, taking stacked transitions."""
-    print("The column, one thread. Times in microseconds; take: obs and next_obs, stacks of 4,")
-    print("random places; sample: that of a whole memory, its take replaced by the column's.\n")
-    takes = " | ".join(f"take {batch} | array's" for batch in BATCHES)
-    print(f"| game | codec | bytes per step | write a step | {takes} | sample 32 | plain |")
-    print("|---|---|---:|---:|" + "---:|" * (2 * len(BATCHES) + 2))
-    for game, rows in frames.items():
-        memory = _memory(rows)
-        for name in CODECS:
-            column = CompressedColumn(len(rows), rows.shape[1:], rows.dtype, codec(name), threads=1)
-            begun = time.perf_counter()
-            for slot, row in enumerate(rows):
-                column[slot] = row
-            write = (time.perf_counter() - begun) / len(rows) * 1e6
-            measured = []
-            for batch in BATCHES:
-                calls = _takes(rows, column, batch)
-                if batch == BATCHES[0]:
-                    calls["sample"] = partial(memory.sample, BATCHES[0])
-                times = interleaved(calls, TURNS)
-                measured += [times["column"].median, times["array"].median]
-                if batch == BATCHES[0]:
-                    plain = times["sample"].median
-                    sample = plain - times["array"].median + times["column"].median
-            shown = " | ".join(f"{time:.0f}" for time in measured)
-            size = column.nbytes / len(rows)
-            print(
-                f"| {game} | {name} | {size:.0f} (1/{rows[0].nbytes / size:.0f}) | {write:.1f} | "
-                f"{shown} | {sample:.0f} ({sample / plain:.1f} x) | {plain:.0f} |"
-            )
-
-
-def _takes(
-    rows: np.ndarray, column: CompressedColumn, batch: int
-) -> dict[str, Callable[[], object]]:
-    """The same random stacked transitions from an array and from the column."""
-    rng = np.random.default_rng(batch)
-    out = np.empty((2, batch, 4, *rows.shape[1:]), rows.dtype)
-
-    def places() -> np.ndarray:
-        last = rng.integers(4, len(rows) - 1, batch)
-        return last[:, None] + np.arange(-3, 1) + np.arange(2)[:, None, None]
-
-    def from_array() -> None:
-        for part, slots in zip(out, places(), strict=True):
-            rows.take(slots, axis=0, out=part, mode="clip")
-
-    return {"array": from_array, "column": lambda: column.take(places(), out)}
-
-
-def _memory(rows: np.ndarray) -> rc.Memory:
-    """All frames as one truncated episode, uncompressed."""
-    schema = rc.Schema.steps(
-        obs=rc.Field(rows.shape[1:], rows.dtype), action=rc.Field((), np.int64)
-    )
-    view = rc.NStep(1, gamma=0.99, stack={"obs": 4})
-    memory = rc.Memory(schema, capacity=len(rows) + 2, view=view, seed=0)
-    steps = len(rows) - 1
-    truncated = np.zeros(steps, np.bool_)
-    truncated[-1] = True
-    memory.extend(
-        obs=rows[:-1],
-        action=np.zeros(steps, np.int64),
-        reward=np.zeros(steps, np.float32),
-        next_obs=rows[1:],
-        terminated=np.zeros(steps, np.bool_),
-        truncated=truncated,
-    )
-    return memory
-
-
 def coloured(frames: int) -> np.ndarray:
     """(frames, 64, 64, 3) uint8: a square on a gradient, as a simulator without noise draws it."""
     rows = np.empty((frames, 64, 64, 3), np.uint8)
@@ -242,10 +147,11 @@ def coloured(frames: int) -> np.ndarray:
 
 def main() -> None:
     """Plays, measures and prints."""
-    frames = int(sys.argv[1]) if len(sys.argv) > 1 else FRAMES
-    games = {game: play(game, frames) for game in GAMES}
-    libraries(games)
-    columns(games)
+    frames = int(sys.argv[1]) if len(sys.argv) > 1 else data.PLAYED
+    libraries({game: np.concatenate(data.atari(frames, game))[:frames] for game in games.GAMES})
+    scale = frames / data.PLAYED
+    for table in (games.compressed(scale), games.decoding(scale, TURNS)):
+        print("", *table.lines(), sep="\n")
     print("\nNo game: 64 x 64 colour frames without noise\n")
     libraries({"square": coloured(1000)})
 

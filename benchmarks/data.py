@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -14,6 +16,8 @@ OBS, ACTION = 17, 6
 EPISODE = 1000
 FRAME = (84, 84)
 STACK = 4
+PLAYED = 10_000
+"""Steps of a game that are played; who needs more repeats them."""
 
 IMAGE = (64, 64, 3)
 IMAGES = (16, 64)
@@ -28,7 +32,7 @@ NEAR = 0.05
 """Fetch's goal is reached within five centimetres."""
 
 
-def vectors(rows: int) -> dict[str, np.ndarray]:
+def vectors(rows: int) -> dict[str, Any]:
     """So many steps of HalfCheetah's shape in truncated episodes of 1000; arrays (rows, ...)."""
     rng = np.random.default_rng(0)
     obs = rng.standard_normal((rows + 1, OBS), np.float32)
@@ -78,7 +82,7 @@ def stacks(episode: np.ndarray) -> np.ndarray:
     return sliding_window_view(padded, STACK, axis=0)
 
 
-def images() -> dict[str, np.ndarray]:
+def images() -> dict[str, Any]:
     """One truncated episode of 1000 steps of camera pictures; arrays (1000, ...).
 
     A memory of more rows is filled with it again and again: only its bytes have to be there.
@@ -89,7 +93,7 @@ def images() -> dict[str, np.ndarray]:
 
 def fetch(
     rows: int, episode: int = FETCH_EPISODE, observation: int = OBSERVATION
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """So many steps of Fetch's shapes in truncated episodes; arrays (rows, ...).
 
     obs and next_obs come as `observation`, `achieved_goal` and `desired_goal`, the last of which
@@ -116,11 +120,14 @@ def fetch(
 def fetch_reward(achieved: np.ndarray, desired: np.ndarray, info: object = None) -> np.ndarray:
     """Fetch's sparse reward: 0 where the goal (..., 3) is reached, -1 elsewhere."""
     distance = np.linalg.norm(achieved - desired, axis=-1)
-    return np.negative(distance > NEAR, dtype=np.float32)
+    return np.asarray(np.negative(distance > NEAR, dtype=np.float32))
 
 
-def atari(steps: int) -> list[np.ndarray]:
-    """At least so many steps of Breakout played at random, by episode: (T + 1, 84, 84) bytes.
+@cache
+def atari(steps: int, name: str = "Breakout") -> list[np.ndarray]:
+    """So many steps of a game played at random, by episode: (T + 1, 84, 84) bytes.
+
+    The last episode is left where there are enough.
 
     Raises:
         ImportError: ale-py is not installed.
@@ -130,7 +137,7 @@ def atari(steps: int) -> list[np.ndarray]:
 
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     gymnasium.register_envs(ale_py)
-    game = gymnasium.make("ALE/Breakout-v5", frameskip=1)
+    game = gymnasium.make(f"ALE/{name}-v5", frameskip=1)
     env = gymnasium.wrappers.AtariPreprocessing(game)
     env.action_space.seed(0)
     episodes: list[np.ndarray] = []
@@ -138,7 +145,7 @@ def atari(steps: int) -> list[np.ndarray]:
     while missing > 0:
         seen = [env.reset(seed=len(episodes))[0].copy()]
         over = False
-        while not over:
+        while not over and len(seen) <= missing:
             frame, _, terminated, truncated, _ = env.step(env.action_space.sample())
             seen.append(frame.copy())
             over = terminated or truncated

@@ -8,29 +8,34 @@ from typing import Any
 
 import matplotlib
 
+from benchmarks.goals import GOALS
 from benchmarks.libraries import LIBRARIES, OURS
 from benchmarks.results import Report, Table, spelled
 from benchmarks.workloads import FLOOR
 
 RATIOS = "figures/benchmark-ratios.png"
 CAPACITY = "figures/benchmark-costs.png"
+REACHED = "figures/benchmark-goals.png"
 """Beside the page."""
 
 INK, GRID = "#333333", "#dddddd"
-ACCENT, PEER, BARE = "#0b6e4f", "#9aa5b1", "#e0c36a"
-LINES = ("#0b6e4f", "#c8553d", "#3d6cb9")
+ACCENT, PEER, BARE, MISSED = "#0b6e4f", "#9aa5b1", "#e0c36a", "#c8553d"
+LINES = (ACCENT, MISSED, "#3d6cb9")
 COLUMNS = 3
-MOST_BARS = len(LIBRARIES) + 1
+MOST_BARS = len(LIBRARIES) + 2
 WIDTH = 12.0
+FARTHEST = 20.0
+"""What lies farther from a limit is drawn as an arrow."""
 
 
 def draw(report: Report, folder: Path) -> None:
-    """Writes both pictures below the folder of the page."""
+    """Writes the pictures below the folder of the page."""
     matplotlib.use("Agg")
     (folder / RATIOS).parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"font.size": 9, "text.color": INK, "axes.edgecolor": GRID}):
         _ratios(report).savefig(folder / RATIOS, dpi=110)
         _costs(report).savefig(folder / CAPACITY, dpi=110)
+        _reached(report).savefig(folder / REACHED, dpi=110)
 
 
 def _ratios(report: Report) -> Any:
@@ -45,7 +50,7 @@ def _ratios(report: Report) -> Any:
     for chart, table in zip(charts, tables, strict=False):
         _bars(chart, table)
         # the same scale in all, with room for the numbers at the ends of the bars
-        chart.set_xlim(min(ratios, default=1) / 4, max(ratios, default=1) * 4)
+        chart.set_xlim(min(ratios, default=1) / 6, max(ratios, default=1) * 6)
     for chart in charts[len(tables) :]:
         chart.set_visible(False)
     figure.suptitle("Cost beside ours: to the left cheaper, to the right dearer (logarithmic)")
@@ -71,10 +76,10 @@ def _bars(chart: Any, table: Table) -> None:
     chart.axvline(1, color=ACCENT, linewidth=2)
     chart.set_yticks(range(len(names)), [spelled(name) for name in names])
     for label, name in zip(chart.get_yticklabels(), names, strict=True):
-        if name == OURS:
+        if name.startswith(OURS):
             label.set(color=ACCENT, fontweight="bold")
     chart.set_ylim(len(names) - MOST_BARS - 0.5, len(names) - 0.5)
-    chart.set_title(textwrap.fill(table.title, 48), fontsize=9, loc="left")
+    chart.set_title(textwrap.fill(table.title, 40), fontsize=9, loc="left")
     _bare(chart)
     chart.spines["bottom"].set_visible(False)
     chart.tick_params(axis="x", labelbottom=False)
@@ -125,6 +130,39 @@ def _lines(chart: Any, table: Table) -> None:
     chart.set_title(table.title, fontsize=10, loc="left")
     _bare(chart)
     chart.grid(axis="y", color=GRID, linewidth=0.6)
+
+
+def _reached(report: Report) -> Any:
+    """A line for each goal that was measured: how far from its limit, on which side."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    measured = [(goal, goal.measured(report.tables)) for goal in GOALS]
+    shares = [(goal, value / goal.limit) for goal, value in measured if value is not None][::-1]
+    figure = Figure(figsize=(WIDTH, 0.21 * len(shares) + 0.8), layout="constrained")
+    chart = figure.subplots()
+    for place, (_, share) in enumerate(shares):
+        color = ACCENT if share <= 1 else MISSED
+        shown = min(max(share, 1 / FARTHEST), FARTHEST)
+        marker = "o" if shown == share else "<" if share < 1 else ">"
+        chart.plot((1, shown), (place, place), color=color, linewidth=1.5)
+        chart.plot(shown, place, marker, color=color, ms=5)
+    chart.axvline(1, color=INK, linewidth=1)
+    chart.set_xscale("log")
+    chart.set_xlim(1 / FARTHEST / 1.2, FARTHEST * 1.2)
+    chart.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} x"))
+    chart.grid(axis="x", color=GRID, linewidth=0.6)
+    chart.set_yticks(range(len(shares)), [goal.title.replace("`", "") for goal, _ in shares])
+    chart.set_ylim(-0.8, len(shares) - 0.2)
+    missed = sum(share > 1 for _, share in shares)
+    chart.set_title(
+        f"Measured beside the limit: {len(shares) - missed} goals reached, {missed} not "
+        "(to the left better, logarithmic)",
+        fontsize=10,
+        loc="left",
+    )
+    _bare(chart)
+    return figure
 
 
 def _short(size: float) -> str:

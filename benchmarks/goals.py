@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import alone
+from benchmarks import actors, alone, disk, games, loader
 from benchmarks.alone import at
+from benchmarks.footprint import COMPRESSED, REVERB
 from benchmarks.libraries import LIBRARIES, OURS
 from benchmarks.results import Table
-from benchmarks.workloads import FLOOR
+from benchmarks.workloads import FLOOR, FRAME
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ BEST_PEER = {"the best peer": LIBRARIES[1:]}
 BEST_BUT_RLOX = {"the best peer but rlox": tuple(peer for peer in LIBRARIES[1:] if peer != "rlox")}
 COPY = {FLOOR: (FLOOR,)}
 RLOX, CPPRB = {"rlox": ("rlox",)}, {"cpprb": ("cpprb",)}
+AS_CP = 1 / 0.7
+"""Seven tenths of the speed of `cp`."""
 SB3 = {"Stable-Baselines3": ("stable_baselines3",)}
 
 
@@ -72,6 +75,23 @@ def _by_episodes(title: str, kind: str, limit: float) -> Goal:
     """The dearest number of episodes beside the cheapest."""
     rows = Rows("episodes", tuple(at(kind, size) for size in alone.EPISODES))
     return Goal(f"{title}, the dearest number of episodes beside the cheapest", limit, rows, rows)
+
+
+def _on_disk(title: str, limit: float, part: str, other: str) -> Goal:
+    """Saving, beside something that is measured with it."""
+    return Goal(title, limit, Rows("saving", (part,)), Rows("saving", (other,)))
+
+
+def _in_directory(title: str, limit: float, kind: str) -> Goal:
+    """A directory beside RAM."""
+    there, here = (f"{kind}, {place}" for place in (disk.IN_DIRECTORY, disk.IN_RAM))
+    title = f"{title}, directory beside RAM"
+    return Goal(title, limit, Rows("directory", (there,)), Rows("directory", (here,)))
+
+
+def _games(what: str, codec: str) -> Rows:
+    """Of all games."""
+    return Rows("decoding", tuple(games.row(what, game, codec) for game in games.GAMES))
 
 
 def _parts(title: str, limit: float, part: str, other: str) -> Goal:
@@ -118,5 +138,45 @@ GOALS = (
     _parts("offer 5, balanced, beside first in, first out", 3.0, alone.BALANCED, alone.FIFO),
     _parts(
         "offer 5, lowest dropped, beside first in, first out", 3.0, alone.DROP_LOWEST, alone.FIFO
+    ),
+    _on_disk("saving, beside `cp` until it is on the disk", AS_CP, disk.SAVE, disk.COPY_SYNCED),
+    _on_disk("saving, beside `cp` that waits for no disk", AS_CP, disk.SAVE, disk.COPY),
+    _on_disk("saving after 1 % has changed, beside the first time", 0.05, disk.AGAIN, disk.SAVE),
+    Goal("loading, bytes of RAM for each byte", 1.05, Rows("loading", (disk.LOADED,))),
+    _in_directory("uniform transitions", 1.15, disk.UNIFORM),
+    _in_directory("stacked frames", 1.15, disk.STACKS),
+    _in_directory("add one", 1.3, disk.ADD),
+    _in_directory("add a frame", 1.3, disk.ADD_FRAME),
+    Goal(
+        "a step of four processes that add at once, beside one process",
+        1 / 1.5,
+        Rows("actors", (actors.FOUR,)),
+        Rows("actors", (actors.ONE,)),
+    ),
+    Goal("compressed frames, bytes, mean", FRAME / 20, Rows("compressed", (games.MEAN,))),
+    Goal("compressed frames, bytes, the largest", FRAME / 10, Rows("compressed", games.GAMES)),
+    Goal(
+        "stacked frames, compressed beside not, the dearest game",
+        4.0,
+        _games(games.DRAW, games.CODEC),
+        _games(games.DRAW, games.PLAIN),
+    ),
+    Goal(
+        "add a compressed frame, in microseconds, the dearest game",
+        30.0,
+        _games(games.ADD, games.CODEC),
+    ),
+    Goal(
+        "bytes per step of Breakout, compressed, beside the best peer",
+        1.0,
+        Rows("bytes", (COMPRESSED,)),
+        Rows("bytes", (*LIBRARIES[1:], REVERB)),
+    ),
+    Goal("waiting for a loader, in percent", 5.0, Rows("waiting", (loader.ONE,))),
+    Goal(
+        "large batches, a loader of two threads beside `sample`",
+        1 / 1.5,
+        Rows("throughput", (loader.TWO,)),
+        Rows("throughput", (loader.PLAIN,)),
     ),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
@@ -86,7 +86,7 @@ def _timed(owner: Any, name: str, parts: dict[str, float], part: str) -> Iterato
 
 @contextmanager
 def _made_timed(
-    owner: Any, name: str, parts: dict[str, float], methods: dict[str, tuple[str, ...]]
+    owner: Any, name: str, parts: dict[str, float], methods: Mapping[str, tuple[str, ...]]
 ) -> Iterator[None]:
     """Times methods of whatever `name` makes."""
     make = getattr(owner, name)

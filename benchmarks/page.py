@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.figures import CAPACITY, RATIOS
+from benchmarks.figures import CAPACITY, RATIOS, REACHED
 from benchmarks.goals import GOALS
-from benchmarks.libraries import OURS
+from benchmarks.libraries import LIBRARIES, OURS
 from benchmarks.results import Report, Table, shown, spelled
+from benchmarks.timing import FEW_TURNS
 from benchmarks.workloads import FLOOR
 
 NOTES = Path(__file__).parent / "notes.md"
@@ -19,6 +20,7 @@ def page(report: Report) -> str:
     lines = [*_head(report.about)]
     for table in report.tables.values():
         lines += _shown(table)
+    lines += _behind(report)
     lines += _goals(report)
     return "\n".join(lines) + "\n" + NOTES.read_text(encoding="utf-8")
 
@@ -40,7 +42,13 @@ def _head(about: dict[str, str]) -> list[str]:
         "tensors, Flashbax with JAX arrays, the others with NumPy arrays.",
         f"- *{FLOOR}* is the floor: copying as many bytes from random places of an array as "
         "large, and nothing else.",
-        "- Bytes a step are measured in a process for each library, as what the system gave it.",
+        "- Bytes a step are measured in a process for each library, as what the system gave it. "
+        "Reverb, which wants other versions of what it builds on, is measured there alone.",
+        "- What is saved or loaded, processes that add at once, and loaders are timed once a "
+        f"turn, in at most {FEW_TURNS} turns.",
+        "- A memory is saved when it is on the disk: where a library leaves that to the system, it "
+        "is waited for. It is loaded from the system's cache. There the floor is a file of as many "
+        "bytes as ours.",
         "",
         f"![Each library beside ours, by workload]({RATIOS})",
         "",
@@ -65,8 +73,24 @@ def _shown(table: Table) -> Iterator[str]:
     yield ""
 
 
+def _behind(report: Report) -> Iterator[str]:
+    yield "## Where a peer is ahead"
+    yield ""
+    for table in report.tables.values():
+        ratios = [
+            f"{spelled(name)} {ratio:.2f} x"
+            for name, _ in table.fastest_first
+            if name in LIBRARIES and (ratio := table.beside_ours(name)) is not None and ratio < 1
+        ]
+        if ratios:
+            yield f"- {table.title}: {', '.join(ratios)}"
+    yield ""
+
+
 def _goals(report: Report) -> Iterator[str]:
     yield "## What we wanted to reach"
+    yield ""
+    yield f"![What was measured beside what was wanted]({REACHED})"
     yield ""
     yield "| goal | at most | measured |  |"
     yield "|---|---:|---:|---|"

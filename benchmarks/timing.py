@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,13 @@ import numpy as np
 TURNS = 31
 SECONDS = 0.02
 """Of one turn."""
+FEW_TURNS = 5
+"""For what takes long enough to be measured once a turn."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Microseconds per call, over turns."""
+    """Microseconds per call, or what else a table's unit is, over turns."""
 
     median: float
     low: float
@@ -30,36 +32,39 @@ class Timing:
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]], turns: int = TURNS, seconds: float = SECONDS
+    calls: Mapping[str, Callable[[], object]], turns: int = TURNS, seconds: float | None = None
 ) -> dict[str, Timing]:
-    """Times each callable in so many turns of about so many seconds."""
-    repeats = {name: _repeats(call, seconds) for name, call in calls.items()}
+    """Times each callable in so many turns of about so many seconds, SECONDS if not given."""
+    repeats = {name: _repeats(call, seconds or SECONDS) for name, call in calls.items()}
     taken: dict[str, list[float]] = {name: [] for name in calls}
     gc.collect()
     gc.disable()
     try:
         for _ in range(turns):
             for name, call in calls.items():
-                taken[name].append(_seconds(call, repeats[name]) / repeats[name] * 1e6)
+                taken[name].append(timed(call, repeats[name]) / repeats[name] * 1e6)
     finally:
         gc.enable()
-    return {
-        name: Timing(*(float(np.percentile(times, q)) for q in (50, 25, 75)))
-        for name, times in taken.items()
-    }
+    return {name: spread(times) for name, times in taken.items()}
+
+
+def spread(values: Sequence[float]) -> Timing:
+    """Median and quartiles of what was measured several times."""
+    return Timing(*(float(np.percentile(values, q)) for q in (50, 25, 75)))
+
+
+def timed(call: Callable[[], object], repeats: int = 1) -> float:
+    """Seconds that so many calls take together."""
+    begun = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return time.perf_counter() - begun
 
 
 def _repeats(call: Callable[[], object], seconds: float) -> int:
     """How many calls take about so long."""
     call()
     repeats = 1
-    while (elapsed := _seconds(call, repeats)) < seconds / 4:
+    while (elapsed := timed(call, repeats)) < seconds / 4:
         repeats *= 2
     return max(1, round(repeats * seconds / elapsed))
-
-
-def _seconds(call: Callable[[], object], repeats: int) -> float:
-    begun = time.perf_counter()
-    for _ in range(repeats):
-        call()
-    return time.perf_counter() - begun

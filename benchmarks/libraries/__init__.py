@@ -12,6 +12,9 @@
     loop(rows)              -> a call that adds one step and draws 256
     stored_frames(rows, episodes) -> a memory of so many steps of these episodes over and over, as
                                small as the library can keep 4 stacked frames; not a call
+    saved_vectors(rows)     -> two calls: save(path) writes a memory of so many rows to a file or
+                               folder that is not there, load(path) makes another one of it
+    saved_frames(rows)      -> the same of as many stored frames
 
 What is drawn is complete: obs, action, reward, next_obs, and how the step ended; a sequence holds
 every observation once. `NOT_OFFERED` and `REMARKS` go by the name of the function.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import cpprb
@@ -19,6 +20,8 @@ REMARKS = {
     "sample_nstep": "summed when a step is added",
     "hindsight": "relabelled when an episode ends: five rows for a step",
     "stored_frames": "`next_of` and `stack_compress`",
+    "saved_vectors": "rows; priorities and generator are lost",
+    "saved_frames": "rows (`safe=False`); priorities and generator are lost",
 }
 
 VECTORS = {
@@ -66,14 +69,47 @@ def sample_frames(rows: int) -> Callable[[], object]:
     return lambda: buffer.sample(32)
 
 
-def stored_frames(rows: int, episodes: list[np.ndarray]) -> Any:
+def saved_vectors(rows: int) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
+    def load(path: Path) -> object:
+        buffer = cpprb.ReplayBuffer(rows, VECTORS)
+        buffer.load_transitions(str(path))
+        return buffer
+
+    return _saver(filled(rows)), load
+
+
+def saved_frames(rows: int) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
+    def load(path: Path) -> object:
+        buffer = _stacking(rows)
+        buffer.load_transitions(str(path))
+        return buffer
+
+    # unless told so, it writes every stack, and every next one
+    buffer = stored_frames(rows, data.atari(min(rows, data.PLAYED)))
+    return _saver(buffer, safe=False), load
+
+
+def _saver(buffer: Any, **settings: Any) -> Callable[[Path], object]:
+    def save(path: Path) -> None:
+        # of a path it would change the name
+        with open(path, "wb") as file:
+            buffer.save_transitions(file, **settings)
+
+    return save
+
+
+def _stacking(rows: int) -> Any:
     fields = {
         "obs": {"shape": (*data.FRAME, data.STACK), "dtype": np.uint8},
         "act": {"dtype": np.int64},
         "rew": {},
         "done": {},
     }
-    buffer = cpprb.ReplayBuffer(rows, fields, next_of="obs", stack_compress="obs")
+    return cpprb.ReplayBuffer(rows, fields, next_of="obs", stack_compress="obs")
+
+
+def stored_frames(rows: int, episodes: list[np.ndarray]) -> Any:
+    buffer = _stacking(rows)
     for frames in data.played(rows, episodes):
         stacks = data.stacks(frames)
         for obs, next_obs in pairwise(stacks):

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flashbax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flashbax.vault import Vault
 
 from benchmarks import data
+
+_computed: Any = jax.block_until_ready
 
 NOT_OFFERED = {
     "sample_nstep": "n-step returns are left to the user",
     "sample_frames": "frames are not stacked when they are drawn",
     "stored_frames": "frames are not stacked when they are drawn",
     "hindsight": "goals are left to the user",
+    "saved_frames": "frames are not stacked when they are drawn",
 }
 _RUNNING_ON = "windows run on across episodes"
-REMARKS = {"sequence_frames": _RUNNING_ON, "sequence_vectors": _RUNNING_ON}
+REMARKS = {
+    "sequence_frames": _RUNNING_ON,
+    "sequence_vectors": _RUNNING_ON,
+    "saved_vectors": "a Vault, compressed; priorities, cursor and generator are lost",
+}
 
 
 def _steps(rows: int) -> dict[str, Any]:
@@ -55,11 +65,11 @@ class _Buffer:
         self._key = jax.random.PRNGKey(0)
 
     def add(self) -> None:
-        self.state = jax.block_until_ready(self._add(self.state, self.steps))
+        self.state = _computed(self._add(self.state, self.steps))
 
     def sample(self) -> object:
         self._key, key = jax.random.split(self._key)
-        return jax.block_until_ready(self._sample(self.state, key))
+        return _computed(self._sample(self.state, key))
 
 
 def sample_vectors(rows: int) -> Callable[[], object]:
@@ -102,9 +112,35 @@ def _trajectories(steps: dict[str, Any], batch: int, length: int) -> Callable[[]
     def call() -> object:
         nonlocal key
         key, now = jax.random.split(key)
-        return jax.block_until_ready(sample(state, now))
+        return _computed(sample(state, now))
 
     return call
+
+
+def saved_vectors(rows: int) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
+    steps = {name: values[None] for name, values in _steps(rows).items()}
+    buffer = flashbax.make_trajectory_buffer(
+        add_batch_size=1,
+        sample_batch_size=256,
+        sample_sequence_length=1,
+        period=1,
+        min_length_time_axis=1,
+        max_length_time_axis=rows + 1,  # a ring that has come round is at its beginning
+    )
+    state = buffer.init({name: values[0, 0] for name, values in steps.items()})
+    state = buffer.add(state, steps)
+
+    # a Vault prints where it is
+    def save(path: Path) -> None:
+        with contextlib.redirect_stdout(None):
+            Vault(path.name, state.experience, str(path.parent), "vault").write(state)
+
+    def load(path: Path) -> object:
+        with contextlib.redirect_stdout(None):
+            vault = Vault(path.name, rel_dir=str(path.parent), vault_uid="vault")
+            return _computed(vault.read())
+
+    return save, load
 
 
 def prioritized(rows: int) -> Callable[[], object]:
@@ -130,7 +166,7 @@ def prioritized(rows: int) -> Callable[[], object]:
         key, now = jax.random.split(key)
         batch = sample(state, now)
         priorities = jnp.asarray(next(given), jnp.float32)
-        state = jax.block_until_ready(update(state, batch.indices, priorities))
+        state = _computed(update(state, batch.indices, priorities))
 
     return turn
 

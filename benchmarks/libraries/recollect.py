@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,11 @@ import recollect as rc
 from benchmarks import data
 
 VECTORS = rc.Schema.steps(obs=rc.Field((data.OBS,)), action=rc.Field((data.ACTION,)))
+REMARKS = {
+    "saved_vectors": "everything, the generator included",
+    "saved_frames": "everything, the generator included",
+}
+
 FRAMES = rc.Schema.steps(obs=rc.Field(data.FRAME, np.uint8), action=rc.Field((), np.int64))
 
 
@@ -38,22 +44,31 @@ def sample_frames(rows: int) -> Callable[[], object]:
     return lambda: memory.sample(32)
 
 
-def stored_frames(rows: int, episodes: list[np.ndarray]) -> rc.Memory:
+def stored_frames(rows: int, episodes: list[np.ndarray], **settings: Any) -> rc.Memory:
     view = rc.Transition(gamma=0.99, stack=data.STACK)
     # each episode takes a row more, for its last observation
     closing = sum(1 for _ in data.played(rows, episodes))
-    memory = rc.Memory(FRAMES, rows + closing, view=view, seed=0)
+    memory = rc.Memory(FRAMES, rows + closing, view=view, seed=0, **settings)
     for frames in data.played(rows, episodes):
-        steps = len(frames) - 1
-        memory.extend(
-            obs=frames[:-1],
-            action=np.zeros(steps, np.int64),
-            reward=np.zeros(steps, np.float32),
-            next_obs=frames[1:],
-            terminated=np.zeros(steps, np.bool_),
-            truncated=data.ends(steps, steps),
-        )
+        extend_frames(memory, frames)
     return memory
+
+
+def stored_compressed(rows: int, episodes: list[np.ndarray]) -> rc.Memory:
+    return stored_frames(rows, episodes, store=rc.Ram(codec="zstd"))
+
+
+def extend_frames(memory: rc.Memory, frames: np.ndarray) -> None:
+    """Adds a truncated episode (T + 1, 84, 84)."""
+    steps = len(frames) - 1
+    memory.extend(
+        obs=frames[:-1],
+        action=np.zeros(steps, np.int64),
+        reward=np.zeros(steps, np.float32),
+        next_obs=frames[1:],
+        terminated=np.zeros(steps, np.bool_),
+        truncated=data.ends(steps, steps),
+    )
 
 
 def sequence_frames(rows: int) -> Callable[[], object]:
@@ -180,12 +195,32 @@ def offer_five(rows: int, retention: Any) -> Callable[[], object]:
     return lambda: memory.extend(**five)
 
 
+def saved_vectors(rows: int) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
+    return filled(rows).save, rc.open
+
+
+def saved_frames(rows: int) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
+    return stored_frames(rows, data.atari(min(rows, data.PLAYED))).save, rc.open
+
+
 def add_one(rows: int) -> Callable[[], object]:
-    memory = filled(rows)
-    one = data.vectors(1)
-    step = {name: value[0] for name, value in one.items()}
-    step |= {"next_obs": step["obs"], "reward": 1.0, "terminated": False, "truncated": False}
+    memory, step = filled(rows), repeated_step()
     return lambda: memory.add(**step)
+
+
+def repeated_step() -> dict[str, Any]:
+    """A step that goes on where the last one ended, again and again."""
+    return _repeated(*(data.vectors(1)[name][0] for name in ("obs", "action")))
+
+
+def repeated_frame() -> dict[str, Any]:
+    """The same of frames."""
+    return _repeated(data.frames(1)[0], np.int64(0))
+
+
+def _repeated(obs: np.ndarray, action: Any) -> dict[str, Any]:
+    ends = {"terminated": False, "truncated": False}
+    return {"obs": obs, "action": action, "reward": 1.0, "next_obs": obs, **ends}
 
 
 def add_sixteen(rows: int) -> Callable[[], object]:
@@ -196,10 +231,7 @@ def add_sixteen(rows: int) -> Callable[[], object]:
 
 
 def loop(rows: int) -> Callable[[], object]:
-    memory = filled(rows)
-    one = data.vectors(1)
-    step = {name: value[0] for name, value in one.items()}
-    step |= {"next_obs": step["obs"], "reward": 1.0, "terminated": False, "truncated": False}
+    memory, step = filled(rows), repeated_step()
 
     def turn() -> None:
         memory.add(**step)

@@ -15,6 +15,8 @@ NOT_OFFERED = {
     "sample_nstep": "no n-step returns from its replay buffer",
     "sample_frames": "rows are 32-bit floats, frames are not stacked",
     "stored_frames": "rows are 32-bit floats, frames are not stacked",
+    "saved_vectors": "buffers are not saved",
+    "saved_frames": "buffers are not saved",
 }
 REMARKS = {
     "sequence_frames": "of 10 k rows, as 32-bit floats, next obs as well",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -11,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.save_util import load_from_pkl, save_to_pkl
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from benchmarks import data
@@ -20,7 +22,12 @@ NOT_OFFERED = {
     "sequence_frames": "no sequences from its replay buffers",
     "sequence_vectors": "no sequences from its replay buffers",
 }
-REMARKS = {"stored_frames": "stacks, `optimize_memory_usage`"}
+_PICKLED = "a pickle, as `save_replay_buffer` makes it; the generator is lost"
+REMARKS = {
+    "stored_frames": "stacks, `optimize_memory_usage`",
+    "saved_vectors": _PICKLED,
+    "saved_frames": f"stacks, {_PICKLED}",
+}
 
 OBS = spaces.Box(-np.inf, np.inf, (data.OBS,), np.float32)
 ACTION = spaces.Box(-1, 1, (data.ACTION,), np.float32)
@@ -74,7 +81,17 @@ def stored_frames(rows: int, episodes: list[np.ndarray]) -> Any:
     return buffer
 
 
-class _Fetch(gymnasium.Env):  # type: ignore[misc]
+def saved_vectors(rows: int) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
+    buffer = filled(rows)
+    return lambda path: save_to_pkl(path, buffer), load_from_pkl
+
+
+def saved_frames(rows: int) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
+    buffer = stored_frames(rows, data.atari(min(rows, data.PLAYED)))
+    return lambda path: save_to_pkl(path, buffer), load_from_pkl
+
+
+class _Fetch(gymnasium.Env):
     """What the buffer asks an environment for: spaces and rewards."""
 
     observation_space = spaces.Dict(

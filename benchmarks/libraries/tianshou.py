@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tianshou.algorithm import Algorithm
+from tianshou.algorithm.algorithm_base import Algorithm
 from tianshou.data import (
     Batch,
     HERReplayBuffer,
@@ -18,12 +19,15 @@ from tianshou.data import (
 
 from benchmarks import data
 
+_SAVED = "`save_hdf5`; the generator is lost"
 _PREVIOUS = "windows are found with `prev` and put together by the caller"
 REMARKS = {
     "sequence_frames": _PREVIOUS,
     "sequence_vectors": _PREVIOUS,
     "hindsight": "relabels whole episodes in place, and puts them back before the next draw",
     "stored_frames": "`ignore_obs_next` and `save_only_last_obs`",
+    "saved_vectors": _SAVED,
+    "saved_frames": _SAVED,
 }
 
 
@@ -97,6 +101,18 @@ def stored_frames(rows: int, episodes: list[np.ndarray]) -> Any:
                 )
             )
     return buffer
+
+
+def saved_vectors(rows: int) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
+    return _saved(filled(rows))
+
+
+def saved_frames(rows: int) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
+    return _saved(stored_frames(rows, data.atari(min(rows, data.PLAYED))))
+
+
+def _saved(buffer: Any) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
+    return lambda path: buffer.save_hdf5(str(path)), lambda path: ReplayBuffer.load_hdf5(str(path))
 
 
 def sequence_frames(rows: int) -> Callable[[], object]:

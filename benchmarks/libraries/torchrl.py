@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,23 +14,30 @@ from torchrl.data import (
     LazyTensorStorage,
     ReplayBuffer,
     SliceSampler,
+    TensorDictPrioritizedReplayBuffer,
     TensorDictReplayBuffer,
 )
-from torchrl.envs.transforms import CatFrames
+from torchrl.data.replay_buffers import samplers
+from torchrl.envs.transforms import CatFrames, MultiStepTransform
 
 from benchmarks import data
 
-NOT_OFFERED = {
-    "prioritized": "its compiled part, which prioritized sampling needs, does not load here",
-    "sample_nstep": "n-step returns are made by a transform while steps are collected",
-}
+NOT_OFFERED: dict[str, str] = {}
+if samplers.SumSegmentTreeFp32 is None:
+    NOT_OFFERED["prioritized"] = (
+        f"its compiled part does not load beside PyTorch {torch.__version__}"
+    )
+_SAVED = "`dumps` and `loads`; the generator is lost"
 _CACHED = "slices, ends of episodes cached, as long as nothing is added"
 REMARKS = {
+    "sample_nstep": "`MultiStepTransform`: summed when steps are added",
     "sample_frames": "stacks, of 50 k rows",
     "sequence_frames": _CACHED,
     "sequence_vectors": _CACHED,
     "hindsight": "ends of episodes cached, as long as nothing is added",
     "stored_frames": "`CatFrames` on the buffer; the next frame once more",
+    "saved_vectors": _SAVED,
+    "saved_frames": f"{_SAVED}; the next frame once more; without `CatFrames`, which is not saved",
 }
 
 
@@ -51,14 +59,67 @@ def _steps(steps: dict[str, Any]) -> TensorDict:
 
 
 def filled(rows: int) -> Any:
-    buffer = TensorDictReplayBuffer(storage=LazyTensorStorage(rows), batch_size=256)
+    buffer = _empty(rows)
     buffer.extend(_steps(data.vectors(rows)))
     return buffer
+
+
+def _empty(rows: int) -> Any:
+    return TensorDictReplayBuffer(storage=LazyTensorStorage(rows), batch_size=256)
+
+
+def saved_vectors(rows: int) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
+    return _saved(filled(rows), lambda: _empty(rows))
+
+
+def saved_frames(rows: int) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
+    # `dumps` fails where `CatFrames` has not been called while steps were collected
+    buffer = _empty(rows)
+    for frames in data.played(rows, data.atari(min(rows, data.PLAYED))):
+        buffer.extend(_framed("pixels", frames[:, None]))
+    return _saved(buffer, lambda: _empty(rows))
+
+
+def _saved(
+    buffer: Any, empty: Callable[[], Any]
+) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
+    def load(path: Path) -> object:
+        loaded = empty()
+        loaded.loads(path)
+        return loaded
+
+    return buffer.dumps, load
 
 
 def sample_vectors(rows: int) -> Callable[[], object]:
     buffer = filled(rows)
     return lambda: buffer.sample()
+
+
+def sample_nstep(rows: int) -> Callable[[], object]:
+    buffer = TensorDictReplayBuffer(
+        storage=LazyTensorStorage(rows),
+        batch_size=256,
+        transform=MultiStepTransform(n_steps=3, gamma=0.99),
+    )
+    # a million steps at once would take the transform 64 GB
+    for steps in _with_axis(_steps(data.vectors(rows))).split(data.EPISODE):
+        buffer.extend(steps)
+    return lambda: buffer.sample()
+
+
+def prioritized(rows: int) -> Callable[[], object]:
+    buffer = TensorDictPrioritizedReplayBuffer(
+        alpha=0.6, beta=0.4, storage=LazyTensorStorage(rows), batch_size=256
+    )
+    buffer.extend(_steps(data.vectors(rows)))
+    buffer.update_priority(torch.arange(rows), torch.from_numpy(data.priorities(rows)).float())
+    given = map(torch.from_numpy, data.priority_batches())
+
+    def turn() -> None:
+        buffer.update_priority(buffer.sample()["index"], next(given).float())
+
+    return turn
 
 
 def sample_frames(rows: int) -> Callable[[], object]:
@@ -129,15 +190,19 @@ def _slices(rows: int, batch: int, length: int) -> tuple[Any, Callable[[], objec
 
 
 def _without_next(steps: dict[str, Any]) -> TensorDict:
-    """Steps whose next observation is the next step's; an end of an episode is (T, 1)."""
-    whole = _steps(steps).exclude(("next", "observation"))
+    """Steps whose next observation is the next step's."""
+    return _with_axis(_steps(steps).exclude(("next", "observation")))
+
+
+def _with_axis(steps: TensorDict) -> TensorDict:
+    """Rewards and ends as (T, 1), which slices and n-step returns want."""
     for name in ("reward", "terminated", "done"):
-        whole["next", name] = whole["next", name][:, None]
-    return whole
+        steps["next", name] = steps["next", name][:, None]
+    return steps
 
 
 def hindsight(rows: int) -> Callable[[], object]:
-    def reward(steps: TensorDict) -> torch.Tensor:
+    def reward(steps: TensorDict) -> Any:
         apart = (steps["next", "achieved_goal"] - steps["desired_goal"]).norm(dim=-1, keepdim=True)
         return -(apart > data.NEAR).float()
 

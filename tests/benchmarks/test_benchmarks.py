@@ -1,12 +1,16 @@
 """The benchmark runs from end to end, on tiny memories and with whatever libraries are there."""
 
+import gc
 import json
+import os
 import sys
+import types
 
 import numpy as np
 import pytest
 from benchmarks.alone import READERS
-from benchmarks.figures import CAPACITY, RATIOS
+from benchmarks.figures import CAPACITY, RATIOS, REACHED
+from benchmarks.footprint import COMPRESSED, REVERB
 from benchmarks.goals import GOALS
 from benchmarks.libraries import LIBRARIES, OURS
 from benchmarks.results import Report
@@ -14,8 +18,10 @@ from benchmarks.timing import interleaved
 from benchmarks.workloads import FLOOR, WORKLOADS
 
 from benchmarks import __main__ as command
+from benchmarks import actors, data, footprint, timing
 
 PNG = b"\x89PNG"
+SAVED = ("save_vectors", "load_vectors", "save_frames", "load_frames")
 
 
 def run(monkeypatch, *arguments):
@@ -28,9 +34,16 @@ def run(monkeypatch, *arguments):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Where a whole run has written."""
-    written = tmp_path_factory.mktemp("docs")
+    written, disk = tmp_path_factory.mktemp("docs"), tmp_path_factory.mktemp("disk")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        run(monkeypatch, "--out", str(written / "benchmarks.md"))
+        monkeypatch.setattr(timing, "SECONDS", 0.001)
+        monkeypatch.setattr(gc, "collect", lambda: 0)
+        monkeypatch.setattr(os, "sync", lambda: None)  # it waits for whatever others write
+        monkeypatch.setattr(actors, "PROCESSES", {actors.ONE: 1, actors.FOUR: 2})
+        monkeypatch.setattr(data, "atari", lambda steps, name="Breakout": [data.frames(steps)])
+        monkeypatch.setattr(footprint, "REVERB_HOME", disk)
+        run(monkeypatch, "--out", str(written / "benchmarks.md"), "--folder", str(disk))
+    assert not list(disk.iterdir())
     return written
 
 
@@ -43,17 +56,18 @@ def test_the_page_shows_everything_that_was_measured(folder):
         assert all(0 < time.low <= time.median <= time.high for time in table.times.values())
         for name in {*table.times, *table.missing} - {OURS}:
             assert f"| {name.replace('_', '-')} |" in text
-    beside = [*(workload.name for workload in WORKLOADS), "bytes"]
+    beside = [*(workload.name for workload in WORKLOADS), "bytes", *SAVED]
     for name in beside:
         table = report.tables[name]
         assert table.times[OURS].median > 0
-        assert {*table.times, *table.missing} - {FLOOR} == set(LIBRARIES)
+        assert {*table.times, *table.missing} - {FLOOR, COMPRESSED, REVERB} == set(LIBRARIES)
     assert text.count("| **recollect** |") == len(beside)
+    assert COMPRESSED in report.tables["bytes"].times
 
 
 def test_the_page_shows_its_pictures(folder):
     text = (folder / "benchmarks.md").read_text()
-    for picture in (RATIOS, CAPACITY):
+    for picture in (RATIOS, CAPACITY, REACHED):
         assert f"({picture})" in text
         assert (folder / picture).read_bytes().startswith(PNG)
 
@@ -86,6 +100,15 @@ def test_an_unknown_workload_is_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(monkeypatch, "--only", "prioritised")
     assert "prioritised" in capsys.readouterr().err
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=5e5))
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "--folder", str(tmp_path), "--only", "prioritized", "saving")
+    told = capsys.readouterr()
+    assert not told.out and str(tmp_path) in told.err and "0.0006 GB" in told.err
+    run(monkeypatch, "--folder", str(tmp_path), "--only", "opening")
 
 
 def test_callables_take_turns():

@@ -218,7 +218,7 @@ def test_readers_are_opened_under_their_own_names(monkeypatch):
 def test_a_step_takes_a_frame_and_little_more(tmp_path):
     path = tmp_path / "episodes.npz"
     np.savez(path, data.frames(200), data.frames(300))
-    size = footprint.main("recollect", str(path), 6000)
+    size = footprint.main("recollect", "stored_frames", str(path), 6000)
     assert 0.95 < size / (84 * 84 + 20) < 1.1
 
 
@@ -238,3 +238,10 @@ def test_stacks_repeat_the_first_frame():
 def test_episodes_are_played_until_there_are_enough_steps():
     episodes = [np.zeros(4), np.zeros(3)]
     assert [len(each) - 1 for each in data.played(9, episodes)] == [3, 2, 3, 1]
+
+
+def test_a_game_is_played_for_so_many_steps():
+    pytest.importorskip("ale_py")
+    (frames,) = data.atari(40, "Pong")
+    assert frames.shape == (41, 84, 84) and frames.dtype == np.uint8
+    assert len(np.unique(frames, axis=0)) > 20

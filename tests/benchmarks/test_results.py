@@ -5,13 +5,15 @@ import types
 import pytest
 from benchmarks.alone import EPISODES, READERS, at
 from benchmarks.compare import differences
+from benchmarks.footprint import COMPRESSED, REVERB
 from benchmarks.goals import GOALS
 from benchmarks.libraries import LIBRARIES, OURS, opened
+from benchmarks.page import page
 from benchmarks.results import Report, Table
 from benchmarks.timing import Timing
 from benchmarks.workloads import FLOOR
 
-from benchmarks import alone
+from benchmarks import actors, alone, disk, games, loader
 
 ABOUT = {"date": "2026-01-01", "machine": "one", "scale": "1.0"}
 
@@ -84,6 +86,60 @@ def test_sizes_are_compared_in_the_right_order():
     }
 
 
+def test_the_disk_is_compared_in_the_right_order():
+    saving = {disk.SAVE: 3.0, disk.AGAIN: 0.06, disk.COPY: 1.5, disk.COPY_SYNCED: 2.5}
+    assert ratios(table("saving", saving)) == {
+        "saving, beside `cp` until it is on the disk": 3.0 / 2.5,
+        "saving, beside `cp` that waits for no disk": 2.0,
+        "saving after 1 % has changed, beside the first time": 0.02,
+    }
+    added = {actors.ONE: 6.0, actors.FOUR: 3.0}
+    assert ratios(table("actors", added)) == {
+        "a step of four processes that add at once, beside one process": 0.5
+    }
+    cached = {f"{disk.ADD}, {disk.IN_RAM}": 4.0, f"{disk.ADD}, {disk.IN_DIRECTORY}": 5.0}
+    assert ratios(table("directory", cached)) == {"add one, directory beside RAM": 1.25}
+
+
+def test_the_dearest_game_counts():
+    costs = {games.row(games.DRAW, game, games.PLAIN): 100.0 for game in games.GAMES}
+    costs |= {
+        games.row(games.DRAW, game, games.CODEC): cost
+        for game, cost in zip(games.GAMES, (150.0, 350.0, 200.0, 250.0), strict=True)
+    }
+    assert ratios(table("decoding", costs)) == {
+        "stacked frames, compressed beside not, the dearest game": 3.5
+    }
+    sizes = dict(zip((*games.GAMES, games.MEAN), (100.0, 800.0, 200.0, 100.0, 300.0), strict=True))
+    assert ratios(table("compressed", sizes)) == {
+        "compressed frames, bytes, mean": 300.0,
+        "compressed frames, bytes, the largest": 800.0,
+    }
+
+
+def test_loaders_are_compared_with_their_absence():
+    times = {loader.PLAIN: 9.0, loader.ONE: 3.0, loader.TWO: 6.0, loader.DETERMINISTIC: 7.0}
+    assert ratios(table("waiting", times)) == {"waiting for a loader, in percent": 3.0}
+    assert ratios(table("throughput", times)) == {
+        "large batches, a loader of two threads beside `sample`": 6.0 / 9.0
+    }
+
+
+def test_the_page_tells_where_a_peer_is_ahead():
+    tables = {
+        "a": table(
+            "a", {OURS: 10.0, FLOOR: 1.0, "rlox": 4.0, "stable_baselines3": 9.0, "cpprb": 11.0}
+        ),
+        "b": table("b", {OURS: 10.0, FLOOR: 1.0, "cpprb": 11.0}),
+        "c": table("c", {"one": 1.0}),
+    }
+    text = page(Report({**ABOUT, "python": "3", "versions": "1", "turns": "1"}, tables))
+    ahead = text.partition("## Where a peer is ahead")[2].partition("##")[0].split("\n")
+    assert [line for line in ahead if line] == [
+        "- title of a: rlox 0.40 x, stable-baselines3 0.90 x"
+    ]
+
+
 def test_every_goal_names_rows_that_there_are():
     known = {
         "capacity": {
@@ -97,6 +153,24 @@ def test_every_goal_names_rows_that_there_are():
             for size in EPISODES
         },
         "opening": set(READERS),
+        "bytes": {*LIBRARIES, COMPRESSED, REVERB},
+        "saving": {disk.SAVE, disk.AGAIN, disk.COPY, disk.COPY_SYNCED},
+        "loading": {disk.LOADED},
+        "directory": {
+            f"{kind}, {place}"
+            for kind in (disk.UNIFORM, disk.STACKS, disk.ADD, disk.ADD_FRAME)
+            for place in (disk.IN_RAM, disk.IN_DIRECTORY)
+        },
+        "actors": set(actors.PROCESSES),
+        "compressed": {*games.GAMES, games.MEAN},
+        "decoding": {
+            games.row(kind, game, codec)
+            for kind in (games.DRAW, games.ADD)
+            for game in games.GAMES
+            for codec in (games.PLAIN, games.CODEC)
+        },
+        "waiting": {loader.PLAIN, loader.ONE, loader.TWO},
+        "throughput": {loader.PLAIN, loader.ONE, loader.TWO},
     }
     for goal in GOALS:
         for side in filter(None, (goal.of, goal.beside)):
