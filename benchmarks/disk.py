@@ -56,14 +56,14 @@ def saving(scale: float = 1.0, turns: int = TURNS, *, folder: Path) -> Table:
     for turn in range(min(turns, FEW_TURNS) + 1):
         gc.collect()
         measured = {SAVE: _alone(lambda: memory.save(snapshot))}
+        _extend(memory, frames, changed)
+        measured[AGAIN] = _alone(lambda: memory.save(snapshot))
         for name, call in (
             (COPY, lambda: copy_to(copy)),
             (COPY_SYNCED, lambda: settled(copy_to, copy)),
         ):
             measured[name] = _alone(call)
             remove(copy)
-        _extend(memory, frames, changed)
-        measured[AGAIN] = _alone(lambda: memory.save(snapshot))
         remove(snapshot)
         if turn > 0:  # the first one warms up
             for name, seconds in measured.items():

@@ -40,7 +40,7 @@ class Lock(Protocol):
     def release(self) -> Any: ...
 
 
-@dataclass
+@dataclass(eq=False)
 class Shared:
     """The rows of one memory, its readers and its counters.
 
@@ -85,7 +85,10 @@ class Shared:
     def __post_init__(self) -> None:
         self._gathered = threading.Condition(self.lock)  # type: ignore[arg-type]
         self._process = os.getpid()
+        self._is_copy = False
         self._heard = 0
+        if self.home is not None:
+            _at_home.add(self)
 
     def guard(self, lock: Lock) -> None:
         """Takes another lock, before anybody has used this one."""
@@ -104,13 +107,17 @@ class Shared:
     def check_open(self) -> None:
         if self.closed:
             raise ClosedError("this memory is closed")
-        if self.home is not None and os.getpid() != self._process:
+        if self._is_copy:
             raise ClosedError(
                 f"this memory belongs to process {self._process}, of which this one is a copy; "
                 "use recollect.open(path, stream=...) or mode='r' here"
             )
         if self.home is not None:
             self.home.check_current()
+
+    def note_copy(self) -> None:
+        """This process is a copy of the one that has this memory: nobody may use it here."""
+        self._is_copy = True
 
     def check_writable(self) -> None:
         self.check_open()
@@ -309,3 +316,16 @@ class Home(Protocol):
     def close(self, shared: Shared) -> None:
         """Flushes, and lets go of what only one process may have."""
         ...
+
+
+_at_home: weakref.WeakSet[Shared] = weakref.WeakSet()
+"""Memories that only one process may have."""
+
+
+def _note_copies() -> None:
+    for shared in list(_at_home):
+        shared.note_copy()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_copies)

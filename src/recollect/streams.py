@@ -221,16 +221,16 @@ class Streams:
         mark[after] = min(offset + 1, marks.LAST_OFFSET) << marks.OFFSET_SHIFT | marks.CLOSING
 
         ended = terminated or truncated
-        self.head[stream] = number + 1 + ended
+        head = number + 1 + ended
+        self.head[stream] = head
         if ended or not continues:
             self.open[stream] = not ended
         if ended:
             self.ended[stream] += 1
         self.version += 1
         if self._outside is not None:
-            self._outside.cursors.publish_head_of(
-                stream, self.head.item(stream), not ended, self.ended.item(stream)
-            )
+            closings = self.ended.item(stream)
+            self._outside.cursors.publish_head_of(stream, head, not ended, closings)
         return stream << STREAM_SHIFT | number
 
     def append_each(self, streams: Int64s, rows: Mapping[str, Any]) -> Int64s:
@@ -648,7 +648,8 @@ class Streams:
         else:
             slots = stream * self.size + np.arange(oldest, tail) % self.size
             closings = int(np.count_nonzero(self.mark[slots] & marks.CLOSING))
-        self.lost[stream] += closings
+        if closings:
+            self.lost[stream] += closings
         self.tail[stream] = tail
         if self._outside is not None:
             self._outside.cursors.publish_tail_of(stream, tail, self.lost.item(stream))

@@ -73,6 +73,7 @@ class Home:
         self._settings = settings
         self._flushing = threading.Lock()
         self._process = os.getpid()
+        self._looks_in = directory.mode == "read"
         if directory.mode == "own":
             directory.take()
         self._lasts = directory.mode != "own" or directory.exists
@@ -168,7 +169,7 @@ class Home:
             raise ReadOnlyError(f"{self._directory.path}: only its learner may change this memory")
 
     def check_current(self) -> None:
-        if self._directory.outdated:
+        if self._looks_in and self._directory.outdated:
             raise StorageError(
                 f"{self._directory.path}: its learner has resized it; open it again to look into it"
             )
