@@ -1,7 +1,8 @@
 """`python -m benchmarks`: measures, and writes docs/benchmarks.md, its pictures and its JSON.
 
 With `--only` some of it is measured and printed, and nothing is written unless `--json` says where.
-What is put on the disk is removed again.
+What is put on the disk is removed again. Each part has a process of its own, so that no part is
+slowed by threads or by the memory that an earlier one has left behind.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import argparse
 import logging
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -73,6 +76,9 @@ def main() -> None:
         "--folder", type=Path, default=FOLDER, help="on the disk to be measured; default: runs/"
     )
     parser.add_argument("--json", type=Path, help="where the numbers go; default: beside the page")
+    parser.add_argument(
+        "--one-process", action="store_true", help="measure all in this one: for a trial"
+    )
     options = parser.parse_args()
     logging.disable()  # torchrl tells of each storage it makes
     names = options.only or list(MEASURED)
@@ -84,18 +90,34 @@ def main() -> None:
             )
 
     report = Report(about(options.turns, options.scale), {})
+    in_this_one = options.one_process or len(names) == 1
     for name in names:
-        begun = time.perf_counter()
-        table = _measured(name, options.scale, options.turns, options.folder)
+        if in_this_one:
+            begun = time.perf_counter()
+            table = _measured(name, options.scale, options.turns, options.folder)
+            took = f"  ({name} took {time.perf_counter() - begun:.0f} seconds to measure)"
+            print("", *table.lines(), took, sep="\n", flush=True)
+        else:
+            table = _apart(name, options)
         report.tables[name] = table
-        took = f"  ({name} took {time.perf_counter() - begun:.0f} seconds to measure)"
-        print("", *table.lines(), took, sep="\n", flush=True)
     if options.json or not options.only:
         report.save(options.json or options.out.with_suffix(".json"))
     if not options.only:
         draw(report, options.out.parent)
         options.out.write_text(page(report), encoding="utf-8")
         print(f"\nwritten to {options.out}")
+
+
+def _apart(name: str, options: argparse.Namespace) -> Table:
+    """One table, measured and printed by a process of its own."""
+    with TemporaryDirectory() as folder:
+        numbers = Path(folder) / "numbers.json"
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "--only", name]
+        given = {"scale": options.scale, "turns": options.turns, "folder": options.folder}
+        for option, value in (given | {"json": numbers}).items():
+            command += [f"--{option}", str(value)]
+        subprocess.run(command, check=True)
+        return Report.load(numbers).tables[name]
 
 
 def _measured(name: str, scale: float, turns: int, within: Path) -> Table:

@@ -47,27 +47,33 @@ def saving(scale: float = 1.0, turns: int = TURNS, *, folder: Path) -> Table:
     """
     memory, frames = _stored(max(int(ROWS * scale), FEW))
     changed = max(len(memory) // 100, 1)
-    snapshot, copy = folder / "snapshot", folder / "copy"
+    source, target = folder / "source", folder / "target"
+    memory.save(source)
 
     def copy_to(path: Path) -> None:
-        subprocess.run(["cp", "-r", snapshot, path], check=True)
+        subprocess.run(["cp", "-r", source, path], check=True)
 
+    calls: list[tuple[str, Callable[[], object]]] = [
+        (SAVE, lambda: memory.save(target)),
+        (COPY, lambda: copy_to(target)),
+        (COPY_SYNCED, lambda: settled(copy_to, target)),
+    ]
     taken: dict[str, list[float]] = {name: [] for name in (SAVE, AGAIN, COPY, COPY_SYNCED)}
     for turn in range(min(turns, FEW_TURNS) + 1):
         gc.collect()
-        measured = {SAVE: _alone(lambda: memory.save(snapshot))}
-        _extend(memory, frames, changed)
-        measured[AGAIN] = _alone(lambda: memory.save(snapshot))
-        for name, call in (
-            (COPY, lambda: copy_to(copy)),
-            (COPY_SYNCED, lambda: settled(copy_to, copy)),
-        ):
-            measured[name] = _alone(call)
-            remove(copy)
-        remove(snapshot)
-        if turn > 0:  # the first one warms up
-            for name, seconds in measured.items():
+        for name, call in calls:
+            seconds = _alone(call)
+            if name == SAVE:
+                _extend(memory, frames, changed)
+                again = _alone(lambda: memory.save(target))
+            remove(target)
+            if turn > 0:  # the first one warms up
                 taken[name].append(seconds)
+        if turn > 0:
+            taken[AGAIN].append(again)
+        # what comes first gets pages that the system has to find
+        calls.append(calls.pop(0))
+    remove(source)
     memory.close()
     times = {name: spread(values) for name, values in taken.items()}
     return Table("saving", "saving 2 GB of frames, beside `cp`", times, "seconds", "what is done")

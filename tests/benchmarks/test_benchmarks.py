@@ -26,7 +26,9 @@ SAVED = ("save_vectors", "load_vectors", "save_frames", "load_frames")
 
 def run(monkeypatch, *arguments):
     monkeypatch.setattr(
-        sys, "argv", ["benchmarks", "--scale", "0.0001", "--turns", "1", *arguments]
+        sys,
+        "argv",
+        ["benchmarks", "--one-process", "--scale", "0.0001", "--turns", "1", *arguments],
     )
     command.main()
 

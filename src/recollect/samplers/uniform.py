@@ -40,12 +40,25 @@ class Uniform(Sampler):
         return self._count
 
     def enter(self, slots: Slots) -> None:
+        if len(slots) == 1:
+            self._members[self._count] = slots[0]
+            self._place[slots[0]] = self._count
+            self._count += 1
+            return
         first, self._count = self._count, self._count + len(slots)
         self._members[first : self._count] = slots
         self._place[slots] = np.arange(first, self._count)
 
     def leave(self, slots: Slots) -> None:
         members, place = self._members, self._place
+        if len(slots) == 1:
+            # one in, one out, is what happens at each step of the usual loop
+            self._count -= 1
+            hole, last = place.item(slots[0]), members.item(self._count)
+            members[hole] = last
+            place[last] = hole
+            place[slots[0]] = -1
+            return
         count = self._count - len(slots)
         holes = place[slots]
         last = members[count : self._count].copy()

@@ -35,6 +35,9 @@ from recollect.errors import DamagedError, StorageError
 MAGIC = b"RECOLLCT"
 ALIGNMENT = 64
 
+AT_ONCE = 1 << 20
+"""Bytes written in one call: Linux takes up to seven times as long for 16 MB as for 16 of one."""
+
 MOST_UNSYNCED = 4
 """Files that are written and yet to be synced: enough to keep the disk busy."""
 
@@ -58,9 +61,7 @@ def replace(path: Path, parts: Iterable[Any]) -> None:
     with named(path, "writing"):
         try:
             with open(temporary, "wb") as file:
-                for part in parts:
-                    file.write(part)
-                file.flush()
+                _put(file, parts)
                 sync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
@@ -73,9 +74,7 @@ def replace(path: Path, parts: Iterable[Any]) -> None:
 def write(path: Path, parts: Iterable[Any]) -> None:
     """Writes a new file that lasts, though its name may not until its folder is synced."""
     with named(path, "writing"), open(path, "wb") as file:
-        for part in parts:
-            file.write(part)
-        file.flush()
+        _put(file, parts)
         sync(file.fileno())
 
 
@@ -96,9 +95,7 @@ class Writing:
             self._pending.popleft().result()
         with named(path, "writing"), contextlib.ExitStack() as stack:
             file = stack.enter_context(open(path, "wb"))
-            for part in parts:
-                file.write(part)
-            file.flush()
+            _put(file, parts)
             stack.pop_all()  # who syncs it closes it
         self._pending.append(self._syncing.submit(self._sync, path, file))
 
@@ -204,6 +201,15 @@ def read_container(path: Path) -> tuple[Any, dict[str, NDArray[Any]]]:
         if size < end or file.read(end - covered).strip(b"\0") or size > end:
             raise DamagedError(f"{path}: its end is damaged: {size} bytes where {end} belong")
     return content["meta"], arrays
+
+
+def _put(file: BinaryIO, parts: Iterable[Any]) -> None:
+    """Hands all of these bytes to the system."""
+    for part in parts:
+        piece = memoryview(part)
+        for first in range(0, len(piece), AT_ONCE):
+            file.write(piece[first : first + AT_ONCE])
+    file.flush()
 
 
 def _description(dtype: np.dtype[Any]) -> Any:
