@@ -29,8 +29,9 @@ def _head(about: dict[str, str]) -> list[str]:
     return [
         "# Benchmarks",
         "",
-        "recollect beside its peers, all in one process and one run. `make bench` makes this page "
-        "again, on your machine; `make bench-compare BASE=old.json` says what has changed since.",
+        "recollect beside its peers, each table in one process and all in one run. `make bench` "
+        "makes this page again, on your machine; `make bench-compare BASE=old.json` says what has "
+        "changed since.",
         "",
         f"- Measured on {about['date']}: {about['machine']}, {about['python']}.",
         f"- Versions: {about['versions']}.",
@@ -42,6 +43,9 @@ def _head(about: dict[str, str]) -> list[str]:
         "tensors, Flashbax with JAX arrays, the others with NumPy arrays.",
         f"- *{FLOOR}* is the floor: copying as many bytes from random places of an array as "
         "large, and nothing else.",
+        "- Where the quartiles of the plain copy lie more than a tenth of it apart, the machine "
+        "had other things to do. The table is then measured again, up to three times, and the one "
+        "counts whose plain copies lie closest together.",
         "- Bytes a step are measured in a process for each library, as what the system gave it. "
         "Reverb, which wants other versions of what it builds on, is measured there alone.",
         "- What is saved or loaded, processes that add at once, and loaders are timed once a "

@@ -210,8 +210,8 @@ class PriorityQueue:
 
 
 @compiled
-def _is_before(age: NDArray[np.int64], key: float, slot: int, other: float, its: int) -> bool:
-    return bool(key < other or (key == other and age[slot] < age[its]))
+def _is_before(age: NDArray[np.int64], key: float, slot: np.uintp, other: float, its: Any) -> bool:
+    return bool(key < other or (key == other and age[slot] < age[np.uintp(its)]))
 
 
 @compiled
@@ -226,27 +226,30 @@ def _settle(
     at: int,
 ) -> None:
     """Puts a slot at this place of the heap, or as far up or down from it as its key demands."""
-    while at > 0:
-        parent = (at - 1) // 2
-        if not _is_before(age, key, slot, keys[parent], heap[parent]):
+    one, end, its, here = np.uintp(1), np.uintp(count), np.uintp(slot), np.uintp(at)
+    while here > 0:
+        parent = (here - one) >> one
+        if not _is_before(age, key, its, keys[parent], heap[parent]):
             break
-        heap[at], keys[at] = heap[parent], keys[parent]
-        place[heap[at]] = at
-        at = parent
+        heap[here], keys[here] = heap[parent], keys[parent]
+        place[np.uintp(heap[here])] = here
+        here = parent
     while True:
-        child = 2 * at + 1
-        if child >= count:
+        child = (here << one) + one
+        if child >= end:
             break
-        other = child + 1
-        if other < count and _is_before(age, keys[other], heap[other], keys[child], heap[child]):
+        other = child + one
+        if other < end and _is_before(
+            age, keys[other], np.uintp(heap[other]), keys[child], heap[child]
+        ):
             child = other
-        if not _is_before(age, keys[child], heap[child], key, slot):
+        if not _is_before(age, keys[child], np.uintp(heap[child]), key, its):
             break
-        heap[at], keys[at] = heap[child], keys[child]
-        place[heap[at]] = at
-        at = child
-    heap[at], keys[at] = slot, key
-    place[slot] = at
+        heap[here], keys[here] = heap[child], keys[child]
+        place[np.uintp(heap[here])] = here
+        here = child
+    heap[here], keys[here] = slot, key
+    place[its] = here
 
 
 @compiled

@@ -13,7 +13,7 @@ from benchmarks.results import Report, Table
 from benchmarks.timing import Timing
 from benchmarks.workloads import FLOOR
 
-from benchmarks import actors, alone, disk, games, loader
+from benchmarks import actors, alone, disk, games, loader, workloads
 
 ABOUT = {"date": "2026-01-01", "machine": "one", "scale": "1.0"}
 
@@ -248,3 +248,23 @@ def test_rows_are_ordered_by_what_they_took(median):
     assert [name for name, _ in rows] == ["rlox", OURS, "cpprb"]
     parts = table("parts", {"one": 2 * median, "two": median})
     assert [name for name, _ in parts.fastest_first] == ["one", "two"]
+
+
+def test_of_restless_measurements_the_quietest_counts(monkeypatch):
+    def measured(median, spread):
+        return {FLOOR: Timing(10.0, 10.0, 10.0 + spread), OURS: Timing(median, median, median)}
+
+    runs, waits = [], []
+    monkeypatch.setattr(workloads, "opened", lambda name: ({}, {}, {}))
+    monkeypatch.setattr(workloads, "interleaved", lambda calls, turns: runs.pop(0))
+    monkeypatch.setattr(workloads.time, "sleep", waits.append)
+    floored = workloads.Workload("any", "any", 4_000, workloads.Copy(8, 2))
+    for spreads, counts, asked in (
+        ([0.9], 0, 0),
+        ([3.0, 0.5, 9.0], 1, 1),
+        ([3.0, 4.0, 2.0, 5.0, 0.1], 2, 3),
+    ):
+        runs[:] = [measured(float(number), spread) for number, spread in enumerate(spreads)]
+        waits.clear()
+        assert workloads.measure(floored, turns=2).times[OURS].median == counts
+        assert len(waits) == asked
