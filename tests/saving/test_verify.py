@@ -18,9 +18,10 @@ import recollect as rc
 from recollect import marks
 from recollect.cursors import COUNT_SHIFT, ENDED, HEAD, OPEN, TAIL, WORDS
 from recollect.saving import contents, verify_directory
-from recollect.saving.findings import some
+from recollect.saving import verify as verifying
+from recollect.saving.findings import Finding, some
 from recollect.saving.verify import verify
-from recollect.stores.directory import ADDED, BOOT, VERSION
+from recollect.stores.directory import ADDED, BOOT, ROWS, VERSION
 from recollect.stores.files import container, read_container
 from saving.worlds import EXAMPLES, STEPS, examples, steps
 
@@ -614,6 +615,29 @@ def test_no_false_alarm_while_another_process_writes_nor_after_it_was_killed(tmp
         if kind == "rewritten":
             return  # whoever is killed while rewriting examples leaves checksums that do not fit
         assert verify(path) == []
+
+
+def test_what_is_seen_while_the_learner_goes_over_to_other_rows_is_looked_at_again(
+    tmp_path, monkeypatch
+):
+    """Its manifest names them already, and the word by which their lock can be taken does not."""
+    path = tmp_path / "memory"
+    memory_of_steps(path).close()
+    found = verifying._found
+
+    def rows_word(number):
+        with open(path / "cursors", "r+b") as file:
+            file.seek(8 * ROWS)
+            file.write(int(number).to_bytes(8, "little"))
+
+    def found_first(folder, content):
+        monkeypatch.setattr(verifying, "_found", found)
+        rows_word(content["rows"])
+        return [Finding(folder, "overwritten while it was read")]
+
+    rows_word(7)
+    monkeypatch.setattr(verifying, "_found", found_first)
+    assert verify(path) == []
 
 
 def rows_so_far(path: Path) -> tuple[int, ...]:

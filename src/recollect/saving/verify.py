@@ -7,21 +7,26 @@ mends, as after a kill, is right.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recollect.errors import ConfigurationError, DamagedError
+from recollect.errors import ConfigurationError, DamagedError, StorageError
 from recollect.saving import manifest
 from recollect.saving.contents import DirectoryContents, SnapshotContents
 from recollect.saving.findings import Finding
 from recollect.saving.verify_directory import in_directory
 from recollect.saving.verify_snapshot import in_snapshot
-from recollect.stores.directory import MANIFEST
+from recollect.stores.directory import MANIFEST, Directory
 
-ATTEMPTS = 5
+ATTEMPTS = 20
 """How often a folder is looked at in which others replace files meanwhile."""
+
+PAUSE = 0.01
+"""Seconds before it is looked at again."""
 
 
 def verify(folder: str | os.PathLike[str]) -> list[Finding]:
@@ -43,12 +48,22 @@ def verify(folder: str | os.PathLike[str]) -> list[Finding]:
     for _ in range(ATTEMPTS):
         try:
             content = manifest.read(path)
+            is_moving = _is_moving(path, content)
             findings = list(_found(path, content))
-            if not findings or manifest.read(path) == content:
+            if not findings or (not is_moving and manifest.read(path) == content):
                 break
+            time.sleep(PAUSE)
         except DamagedError as error:
             return [Finding.of(path / MANIFEST, error)]
     return findings
+
+
+def _is_moving(folder: Path, content: dict[str, Any]) -> bool:
+    """Whether a learner is going over to other rows just now, whose lock nobody can take yet."""
+    with contextlib.suppress(StorageError):
+        rows = content.get("rows")
+        return rows is not None and Directory.generation_of(folder) != rows
+    return False
 
 
 def _found(folder: Path, content: dict[str, Any]) -> Iterator[Finding]:

@@ -180,9 +180,18 @@ class Directory(Arrays):
     @staticmethod
     def run_of(path: Path) -> int:
         """Which run of the machine the memory in this folder was last opened in."""
+        return Directory._word_of(path, BOOT)
+
+    @staticmethod
+    def generation_of(path: Path) -> int:
+        """Which folder of rows the learner of the memory in this folder uses."""
+        return Directory._word_of(path, ROWS)
+
+    @staticmethod
+    def _word_of(path: Path, word: int) -> int:
         with named(path / CURSORS, "reading"), open(path / CURSORS, "rb") as file:
             words = np.frombuffer(file.read(8 * WORDS), "<i8")
-        return int(words[BOOT]) if len(words) == WORDS else 0
+        return int(words[word]) if len(words) == WORDS else 0
 
     def close(self) -> None:
         """Lets other processes have what this one held; arrays stay as long as they are used."""
