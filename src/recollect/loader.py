@@ -77,8 +77,8 @@ class Loader:
         deterministic: same seed and same calls give the same batches, whatever the threads' timing:
             exactly those of `sample`, called `prefetch + 1` times by the first `next` and once by
             each later one. Drawing then happens in `next`, and a call that changes rows (`add`,
-            `update` of extras, `remove`, ...) waits until what was drawn is gathered. Transforms
-            and functions with a random state of their own need `threads=1`.
+            `update` of extras, `remove`, ...) waits until what was drawn is gathered: transforms
+            must make none. Those with a random state of their own need `threads=1`.
 
     Raises:
         ConfigurationError: a number that is no positive whole one.

@@ -705,7 +705,8 @@ class Memory:
                 rows.refuse(np.array([stream]))
                 return -1
             key = rows.append(stream, flat)
-            self.shared.observe(flat)
+            if self.shared.watched:
+                self.shared.observe(flat)
         if rows.found != before:
             self._warn_of_breaks(rows.found - before)
         return key

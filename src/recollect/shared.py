@@ -128,7 +128,8 @@ class Shared:
         """Waits until rows may change; meanwhile the lock, which is held, is let go."""
         if self.ahead:
             self.await_gathering()
-        self.check_open()
+        if self.closed or self.home is not None:
+            self.check_open()
 
     def await_gathering(self) -> None:
         """Waits until all that was drawn ahead is gathered; meanwhile the lock is let go."""

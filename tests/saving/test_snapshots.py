@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -228,3 +230,23 @@ def test_P9_a_reservoir_goes_on_in_mid_stream(way: str, folder: Path) -> None:
         spread = np.sqrt(trials * k * (1 / 3) * (2 / 3) * (offered - k) / (offered - 1))
         assert abs(part - 20 * expected) < 4 * spread
     assert ((counts - expected) ** 2 / expected).sum() / (1 - k / offered) < 110
+
+
+AT_EXIT = """
+import atexit, sys
+import numpy as np
+import recollect as rc
+
+memory = rc.Memory(rc.Schema.examples(number=rc.Field((), np.int64)), 10)
+memory.extend(number=np.arange(7))
+atexit.register(memory.save, sys.argv[1])
+"""
+
+
+def test_a_memory_is_saved_when_the_interpreter_leaves(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_EXIT, folder / "snapshot"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    with rc.open(folder / "snapshot") as memory:
+        assert sorted(memory.sample(100).number.tolist())[::99] == [0, 6]

@@ -97,7 +97,10 @@ class Writing:
             file = stack.enter_context(open(path, "wb"))
             _put(file, parts)
             stack.pop_all()  # who syncs it closes it
-        self._pending.append(self._syncing.submit(self._sync, path, file))
+        try:
+            self._pending.append(self._syncing.submit(self._sync, path, file))
+        except RuntimeError:  # the interpreter is about to exit, and no thread is started any more
+            self._sync(path, file)
 
     def _sync(self, path: Path, file: BinaryIO) -> None:
         with named(path, "writing"), file:
