@@ -24,7 +24,13 @@ def main() -> None:
     parser.add_argument("old", type=Path, help="JSON of an earlier run")
     parser.add_argument("new", type=Path, nargs="?", default=LATEST, help="default: docs/")
     options = parser.parse_args()
-    for line in differences(Report.load(options.old), Report.load(options.new)):
+    reports = []
+    for path in (options.old, options.new):
+        try:
+            reports.append(Report.load(path))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            parser.error(f"{path}: expected what `make bench` writes as JSON: {error}")
+    for line in differences(*reports):
         print(line)
 
 
