@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from itertools import islice
 from typing import Any
@@ -164,3 +165,33 @@ def test_keys_of_steps_name_stream_and_number_whatever_the_size() -> None:
     assert key >> STREAM_SHIFT == 1
     assert memory.remove([key]) == 1
     assert memory.remove([key]) == 0
+
+
+def test_who_waits_to_grow_finds_that_another_took_the_room() -> None:
+    """Two threads add at once while a third gathers, for which arrays must not move."""
+    entered, gate = threading.Event(), threading.Event()
+
+    class Gated(rc.Example):
+        def gather(self, *arguments: Any) -> Any:
+            entered.set()
+            assert gate.wait(20)
+            return super().gather(*arguments)
+
+    memory = rc.Memory(EXAMPLES, None, view=Gated(), seed=0)
+    room = memory.capacity
+    offer(memory, 0, room)
+    sampler = threading.Thread(target=memory.sample, args=(4,))
+    sampler.start()
+    assert entered.wait(20)
+    adders = [
+        threading.Thread(target=offer, args=(memory, first * room, room)) for first in (1, 2, 3)
+    ]
+    for adder in adders:
+        adder.start()
+    while memory.shared.moving < 3:
+        time.sleep(0.001)
+    gate.set()
+    for thread in (sampler, *adders):
+        thread.join(20)
+    assert len(memory) == 4 * room
+    assert held(memory) == set(range(4 * room))

@@ -673,17 +673,18 @@ class Memory:
             shared.limiter.add(count)
         try:
             with shared.lock:
-                if self.grows:
-                    shared.check_open()
-                    self._make_room(longest)
+                shared.check_changeable()
+                while self.grows and self._make_room(longest):
+                    # the lock was let go: others may have taken that room, or drawn ahead
+                    shared.check_changeable()
                 yield
         except BaseException:
             if shared.limiter is not None:
                 shared.limiter.take_back(added=count)
             raise
 
-    def _make_room(self, count: int) -> None:
-        """Grows, by doubling, until so many more rows fit into every stream."""
+    def _make_room(self, count: int) -> bool:
+        """Grows, by doubling, so that so many more rows fit into every stream; False: they do."""
         rows, streams = self._rows, 1
         if isinstance(rows, Streams):
             # each step may end an episode, and the first one break off another
@@ -693,7 +694,8 @@ class Memory:
         while rows.used + count > wanted:
             wanted *= 2
         if wanted > size:
-            self.shared.resize(wanted * streams)
+            self.shared.resize(wanted * streams, grows=True)
+        return wanted > size
 
     def _add_one(self, rows: Streams, stream: int, fields: dict[str, Any]) -> int:
         flat = self._schema.check(fields)

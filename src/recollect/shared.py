@@ -241,9 +241,15 @@ class Shared:
         if self.moving:
             self._gathered.notify_all()
 
-    def resize(self, capacity: int) -> None:
-        """Goes on with so many rows; what does not fit is dropped first. The lock is held."""
+    def resize(self, capacity: int, grows: bool = False) -> None:
+        """Goes on with so many rows; what does not fit is dropped first. The lock is held.
+
+        Args:
+            grows: does nothing if another thread has made it as large while this one waited.
+        """
         with self._at_rest():
+            if grows and capacity <= self.rows.capacity:
+                return
             for reader in self.readers:
                 # whatever a predicate of episodes raises, it raises before anything is dropped
                 reader.advance()
