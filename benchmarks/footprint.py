@@ -55,7 +55,7 @@ def bytes_per_step(scale: float = 1.0, turns: int = 1) -> Table:
             path = Path(folder) / "episodes.npz"
             np.savez(path, *episodes)
             for name, process in processes.items():
-                size = _measured_apart(*process, path, rows)
+                size = measured_apart(*process, path, rows)
                 if size is None:
                     missing[name] = f"needs {ROLLUP}"
                 else:
@@ -64,7 +64,7 @@ def bytes_per_step(scale: float = 1.0, turns: int = 1) -> Table:
     return Table("bytes", title, times, unit="bytes", missing=missing, remarks=remarks)
 
 
-def _measured_apart(
+def measured_apart(
     python: str, library: str, function: str, episodes: Path, rows: int
 ) -> float | None:
     """Bytes a step, measured in a process of its own; None where the system does not tell."""

@@ -1,5 +1,7 @@
 """What is measured of ours is what its name says: the view, the sampler, the retention rule."""
 
+import sys
+
 import numpy as np
 import pytest
 from benchmarks.footprint import ROLLUP
@@ -218,7 +220,8 @@ def test_readers_are_opened_under_their_own_names(monkeypatch):
 def test_a_step_takes_a_frame_and_little_more(tmp_path):
     path = tmp_path / "episodes.npz"
     np.savez(path, data.frames(200), data.frames(300))
-    size = footprint.main("recollect", "stored_frames", str(path), 6000)
+    size = footprint.measured_apart(sys.executable, "recollect", "stored_frames", path, 6000)
+    assert size is not None
     assert 0.95 < size / (84 * 84 + 20) < 1.1
 
 
