@@ -594,6 +594,29 @@ def test_the_limiter_counts_only_what_was_taken() -> None:
             memory.sample(8)
 
 
+def test_the_limiter_does_not_count_batches_that_failed() -> None:
+    calls = iter(range(100))
+
+    def fails_at_first(batch: rc.Batch) -> dict[str, Any]:
+        if next(calls) < 3:
+            raise ZeroDivisionError
+        return {}
+
+    limiter = rc.ReplayRatio(1.0, tolerance=16, timeout=0.01)
+    memory = rc.Memory(NUMBERS, 100, limiter=limiter, transforms=[fails_at_first], seed=0)
+    memory.extend(number=np.arange(17))
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            memory.sample(8)
+    assert memory.stats()["sampled"] == 0
+    # 16 rows earned as many draws, and 16 more may be borrowed
+    for _ in range((16 + 16) // 8):
+        memory.sample(8)
+    assert memory.stats()["sampled"] == 32
+    with pytest.raises(rc.LimiterTimeoutError):
+        memory.sample(8)
+
+
 def test_one_thread_may_add_and_take_in_turn_under_a_limiter() -> None:
     """What cannot be drawn ahead yet is no reason to wait, where drawing is the caller's."""
     limiter = rc.ReplayRatio(4.0, min_size=4, tolerance=20, timeout=5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,38 @@ def test_S2_a_save_that_fails_anywhere_leaves_the_one_before(
     left = {path.name for path in (folder / "snapshot").iterdir()}
     assert not any(name.endswith(".new") for name in left)
     assert len([name for name in left if name.startswith("state")]) == 1
+
+
+@pytest.mark.parametrize("failing", range(4))
+def test_S2_a_segment_that_does_not_reach_the_disk_fails_the_save(
+    failing: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segments are synced while others are written, and all that follows goes well."""
+    monkeypatch.setattr(snapshot, "SEGMENT_BYTES", 20_000)
+    memory = rc.Memory(STEPS, 60)
+    memory.extend(**steps(0, np.arange(40)))
+    memory.save(folder / "snapshot")
+    memory.extend(**steps(0, np.arange(40, 130)))
+    sync, synced, failed = files.sync, list[int](), list[int]()
+
+    def fails_once(descriptor: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            synced.append(descriptor)
+        if len(synced) == failing + 1 and not failed:
+            failed.append(descriptor)
+            raise OSError(errno.EIO, "Input/output error")
+        sync(descriptor)
+
+    monkeypatch.setattr(files, "sync", fails_once)
+    with pytest.raises(rc.StorageError, match=r"rows-\d+: writing: Input/output error"):
+        memory.save(folder / "snapshot")
+    assert failed
+    with rc.open(folder / "snapshot") as found:
+        assert prove_steps(found)[0][0][-1] == 39
+    monkeypatch.undo()
+    memory.save(folder / "snapshot")
+    with rc.open(folder / "snapshot") as found:
+        assert prove_steps(found)[0][0][-1] == 129
 
 
 def test_a_flush_or_close_that_fails_loses_nothing(

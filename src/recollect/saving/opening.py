@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -201,16 +202,9 @@ def _loaded(
 ) -> Memory:
     """A memory in `store`, with all that a snapshot holds."""
     snapshot = Snapshot(folder, found)
-    memory = _made(found["settings"], arguments, Ram() if store is None else store)
-    try:
-        with memory.shared.lock:
-            memory.shared.add_saver(snapshot.load(memory.shared))
-            restore(memory.shared, snapshot.state())
-            memory.shared.moved_in()
-        memory.flush()
-    except BaseException:
-        memory.close()
-        raise
+    with _moving_in(found["settings"], arguments, Ram() if store is None else store) as memory:
+        memory.shared.add_saver(snapshot.load(memory.shared))
+        restore(memory.shared, snapshot.state())
     return memory
 
 
@@ -222,18 +216,30 @@ def _copied(
     directory.mode = "read"
     # parts belong to one memory each
     twins = {name: _twin(part, name) for name, part in arguments.items()}
-    with Memory(store=directory, **twins) as origin:
-        memory = _made(found["settings"], arguments, store)
-        try:
-            with origin.shared.lock, memory.shared.lock:
-                copy_rows(origin.shared, memory.shared)
-                restore(memory.shared, capture(origin.shared))
-                memory.shared.moved_in()
-            memory.flush()
-        except BaseException:
-            memory.close()
-            raise
+    with (
+        Memory(store=directory, **twins) as origin,
+        _moving_in(found["settings"], arguments, store) as memory,
+        origin.shared.lock,
+    ):
+        copy_rows(origin.shared, memory.shared)
+        restore(memory.shared, capture(origin.shared))
     return memory
+
+
+@contextmanager
+def _moving_in(
+    settings: Mapping[str, Any], arguments: dict[str, Any], store: Store
+) -> Iterator[Memory]:
+    """A new memory in `store`, its lock held, that is filled by the time this is left."""
+    memory = _made(settings, arguments, store)
+    try:
+        with memory.shared.lock:
+            yield memory
+            memory.shared.moved_in()
+        memory.flush()
+    except BaseException:
+        memory.close()
+        raise
 
 
 def _twin(part: Any, name: str) -> Any:
