@@ -356,4 +356,4 @@ class LoadsTwice(Frames):
     def load(self, path: Path, settings: Settings) -> None:
         first = np.load(path)
         self.rows = first.copy()
-        time.sleep(0.02)  # so that whoever watches sees both
+        time.sleep(0.2)  # so that whoever watches sees both

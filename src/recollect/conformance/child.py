@@ -1,8 +1,9 @@
-"""What another process does in cases S2 to S4.
+"""What another process does in cases S2 to S4 and S6.
 
 `python -m recollect.conformance.child WHAT MODULE:CLASS PATH [sys.path as JSON]`. WHAT is add
-(steps, for ever, printing the number of each), read (and print what is wrong, or "right"), or save
-(onto a full disk, and print whether that "raised" or "saved").
+(steps, for ever, printing the number of each), read (and print what is wrong, or "right"), save
+(onto a full disk, and print whether that "raised" or "saved"), or "load N" (that many rows, again
+and again, and print as JSON how much RAM that took).
 """
 
 from __future__ import annotations
@@ -18,13 +19,19 @@ from recollect.conformance.adapter import Adapter
 
 def main(what: str, name: str, folder: str, places: str = "[]") -> None:
     sys.path[:] = json.loads(places) or sys.path
-    from recollect.conformance.cases.saving import save_onto_full_disk
+    from recollect.conformance.cases.saving import load_again, save_onto_full_disk
     from recollect.conformance.run import load_adapter
 
     adapter, path = load_adapter(name)(), Path(folder)
     if what == "add":
         add(adapter, path)
-    print(save_onto_full_disk(adapter, path) if what == "save" else read(adapter, path), flush=True)
+    if what == "save":
+        said = save_onto_full_disk(adapter, path)
+    elif what == "read":
+        said = read(adapter, path)
+    else:
+        said = json.dumps(load_again(adapter, path, int(what.removeprefix("load "))))
+    print(said, flush=True)
     os._exit(0)  # a library that failed to save may fail to leave
 
 
