@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 
 import pytest
@@ -11,6 +10,7 @@ import recollect as rc
 from recollect.cli import main
 from recollect.experiments import ablation
 from recollect.experiments.ablation import ARMS, Ablation, Arm
+from recollect.experiments.processes import in_processes
 from recollect.learners import dqn
 from recollect.learners.environments import make_env
 from recollect.learners.runs import RunFolder
@@ -158,28 +158,6 @@ def test_two_real_processes(tmp_path):
         steps=300, warmup=100, train_every=50, gradient_steps=2, hidden=(8,), eval_episodes=1
     )
     tasks = {tmp_path / name: config for name in "ab"}
-    assert {*ablation._train_all(tasks, jobs=2)} == {*tasks}
+    assert {*in_processes(ablation._train, [*tasks.items()], 2, ordered=False)} == {*tasks}
     logs = [RunFolder(path).log.read_text() for path in tasks]
     assert logs[0] == logs[1]  # the same seed, the same run
-
-
-def test_a_process_that_dies_is_said_in_one_line(tmp_path, monkeypatch):
-    class Pool:
-        def __init__(self, *args):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *args):
-            pass
-
-        def submit(self, *args):
-            raise BrokenProcessPool("gone")
-
-        def shutdown(self, **options):
-            pass
-
-    monkeypatch.setattr(ablation, "ProcessPoolExecutor", Pool)
-    with pytest.raises(rc.RecollectError, match="a training process died"):
-        list(ablation._train_all({tmp_path: dqn.DQNConfig()}, jobs=2))

@@ -15,19 +15,17 @@ that are finished are not trained again.
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import recollect as rc
-from recollect.errors import ConfigurationError, RecollectError
+from recollect.errors import ConfigurationError
+from recollect.experiments.processes import in_processes
 from recollect.learners import plots
 from recollect.learners.dqn import DQNConfig, Seeds, evaluate, train
 from recollect.learners.environments import make_env
@@ -154,8 +152,14 @@ class Ablation:
             for run in todo
         }
         begun = time.monotonic()
-        configs = {path: config for path, (_, config) in tasks.items()}
-        for done, path in enumerate(_train_all(configs, jobs), start=1):
+        finished = in_processes(
+            _train,
+            [(path, config) for path, (_, config) in tasks.items()],
+            jobs,
+            ordered=False,
+            hint="; the same command goes on with the runs that are not finished",
+        )
+        for done, path in enumerate(finished, start=1):
             passed = time.monotonic() - begun
             left = passed / done * (len(todo) - done)
             counted = f"{total - len(todo) + done:{len(str(total))}}/{total}"
@@ -272,28 +276,8 @@ def train_into(path: Path, config: DQNConfig) -> Path:
     return path
 
 
-def _train_all(tasks: dict[Path, DQNConfig], jobs: int) -> Iterator[Path]:
-    """The folders, each as soon as its run is finished."""
-    if jobs == 1:
-        for path, config in tasks.items():
-            yield train_into(path, config)
-        return
-    before = {*multiprocessing.active_children()}
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        try:
-            futures = [pool.submit(train_into, path, config) for path, config in tasks.items()]
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in {*multiprocessing.active_children()} - before:
-                child.terminate()
-            if isinstance(error, BrokenProcessPool):
-                raise RecollectError(
-                    "a training process died, perhaps for want of memory; "
-                    "the same command goes on with the runs that are not finished"
-                ) from error
-            raise
+def _train(run: tuple[Path, DQNConfig]) -> Path:
+    return train_into(*run)
 
 
 def _cell(scores: Sequence[float]) -> str:

@@ -23,10 +23,7 @@ there are fewer epochs than 200.
 from __future__ import annotations
 
 import copy
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +37,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 import recollect as rc
-from recollect.errors import ConfigurationError, RecollectError
+from recollect.errors import ConfigurationError
+from recollect.experiments.processes import in_processes
 from recollect.learners import plots
 
 CYCLES, EPISODES, UPDATES = 50, 16, 40
@@ -241,8 +239,8 @@ class Bitflip:
         """
         sizes, seeds = sorted({*self.sizes}), range(1, self.seeds + 1)
         cells = [(n, hindsight) for n in sizes for hindsight in (False, True)]
-        found = _train_all(
-            [Task(*cell, seed, self.epochs) for cell in cells for seed in seeds], jobs
+        found = in_processes(
+            train, [Task(*cell, seed, self.epochs) for cell in cells for seed in seeds], jobs
         )
         results: Results = {}
         for n, hindsight in cells:
@@ -312,18 +310,6 @@ class Bitflip:
     @property
     def _seeds(self) -> str:
         return f"{self.seeds} seeds" if self.seeds > 1 else "one seed"
-
-
-def _train_all(tasks: Sequence[Task], jobs: int) -> Iterator[list[float]]:
-    """The success rates of the tasks, in their order."""
-    if jobs == 1:
-        yield from map(train, tasks)
-        return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        try:
-            yield from pool.map(train, tasks)
-        except BrokenProcessPool as error:
-            raise RecollectError("a process died, perhaps for want of memory") from error
 
 
 def _draw(axes: Axes, rates: NDArray[np.float64], hindsight: bool) -> None:

@@ -16,10 +16,7 @@ is least.
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -32,6 +29,7 @@ from numpy.typing import NDArray
 
 import recollect as rc
 from recollect.errors import ConfigurationError, RecollectError
+from recollect.experiments.processes import in_processes
 from recollect.learners import plots
 from recollect.samplers.base import Sampler
 from recollect.samplers.prioritized import Prioritized
@@ -275,7 +273,7 @@ class Cliffwalk:
             RecollectError: a rule is stuck, or a process died.
         """
         sizes, seeds = sorted({*self.sizes}), range(1, self.seeds + 1)
-        found = _count_all([(n, seed) for n in sizes for seed in seeds], jobs)
+        found = in_processes(count_all_rules, [(n, seed) for n in sizes for seed in seeds], jobs)
         results: Results = {rule: {} for rule in RULES}
         for n in sizes:
             counts = [next(found) for _ in seeds]
@@ -385,18 +383,6 @@ class Cliffwalk:
 def count_all_rules(task: tuple[int, int]) -> dict[str, int]:
     """The updates of each rule, for a size and a seed."""
     return {rule: count_updates(rule, *task) for rule in RULES}
-
-
-def _count_all(tasks: Sequence[tuple[int, int]], jobs: int) -> Iterator[dict[str, int]]:
-    """The counts of the tasks, in their order."""
-    if jobs == 1:
-        yield from map(count_all_rules, tasks)
-        return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        try:
-            yield from pool.map(count_all_rules, tasks)
-        except BrokenProcessPool as error:
-            raise RecollectError("a process died, perhaps for want of memory") from error
 
 
 def _draw(axes: Axes, rule: Rule, points: Sequence[tuple[int, Quartiles]]) -> None:

@@ -13,10 +13,7 @@ that stored logits help further; no method can hope for more than learning all t
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import recollect as rc
-from recollect.errors import ConfigurationError, RecollectError
+from recollect.errors import ConfigurationError
+from recollect.experiments.processes import in_processes
 from recollect.learners import rehearsal_plots
 from recollect.learners.rehearsal import (
     Method,
     RehearsalConfig,
-    Trained,
     average_accuracy,
     forgetting,
     make_network,
@@ -87,13 +84,10 @@ class Comparison:
             for method in METHODS
         ]
         results: Matrices = {method: [] for method in METHODS}
-        for done, (config, trained) in enumerate(
-            zip(configs, _train_all(configs, jobs), strict=True), start=1
-        ):
-            if trained.interrupted:
-                raise KeyboardInterrupt
-            results[config.method].append(trained.accuracy)
-            average = 100 * average_accuracy(trained.accuracy)[-1]
+        found = in_processes(_train, configs, jobs)
+        for done, (config, accuracy) in enumerate(zip(configs, found, strict=True), start=1):
+            results[config.method].append(accuracy)
+            average = 100 * average_accuracy(accuracy)[-1]
             counted = f"{done:{len(str(len(configs)))}}/{len(configs)}"
             say(f"{counted}  {LABELS[config.method]}, seed {config.seed}: {average:.1f} %")
         return results
@@ -180,16 +174,12 @@ class Comparison:
         )
 
 
-def _train_all(configs: Sequence[RehearsalConfig], jobs: int) -> Iterator[Trained]:
-    """The results, in order, each as soon as it is there."""
-    if jobs == 1:
-        yield from map(train, configs)
-        return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        try:
-            yield from pool.map(train, configs)
-        except BrokenProcessPool as error:
-            raise RecollectError("a process died, perhaps for want of memory") from error
+def _train(config: RehearsalConfig) -> NDArray[np.float64]:
+    """The accuracy matrix."""
+    trained = train(config)
+    if trained.interrupted:
+        raise KeyboardInterrupt
+    return trained.accuracy
 
 
 def _cell(shares: Sequence[float] | NDArray[np.float64]) -> str:

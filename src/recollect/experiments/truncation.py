@@ -22,10 +22,7 @@ discount alone (`discounts`). They are seen
 from __future__ import annotations
 
 import copy
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +37,8 @@ from matplotlib.ticker import NullFormatter
 from torch import nn
 
 import recollect as rc
-from recollect.errors import ConfigurationError, RecollectError
+from recollect.errors import ConfigurationError
+from recollect.experiments.processes import in_processes
 from recollect.learners import plots
 from recollect.learners.runs import Interval
 
@@ -235,7 +233,9 @@ class Truncation:
             RecollectError: a process died.
         """
         limits, seeds = sorted({*self.limits}), range(1, self.seeds + 1)
-        found = _train_all([Task(limit, seed) for limit in limits for seed in seeds], jobs)
+        found = in_processes(
+            train_both, [Task(limit, seed) for limit in limits for seed in seeds], jobs
+        )
         results = Results({}, {})
         for limit in limits:
             results.loops[limit] = {
@@ -320,18 +320,6 @@ class Truncation:
         if self.seeds == 1:
             return caption + ", one seed."
         return caption + f":\nmean over {self.seeds} seeds and its 95 % interval (Student's t)."
-
-
-def _train_all(tasks: Sequence[Task], jobs: int) -> Iterator[dict[bool, float]]:
-    """The scores of the tasks, in their order."""
-    if jobs == 1:
-        yield from map(train_both, tasks)
-        return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        try:
-            yield from pool.map(train_both, tasks)
-        except BrokenProcessPool as error:
-            raise RecollectError("a process died, perhaps for want of memory") from error
 
 
 def _draw_loops(axes: Axes, loops: dict[int, dict[bool, float]]) -> None:
