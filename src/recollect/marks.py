@@ -25,17 +25,17 @@ OFFSET_SHIFT = 4
 LAST_OFFSET = 2**28 - 1
 """Offsets stop growing here: an episode of over 268 million steps has no known beginning."""
 OFFSET_MASK = np.uint32(LAST_OFFSET << OFFSET_SHIFT)
-ONE_LATER = np.uint32(1 << OFFSET_SHIFT)
+_TRUNCATED = np.uint8(TRUNCATED)
+LATER_CLOSING = np.uint32(1 << OFFSET_SHIFT | CLOSING)
 LAST_CARRIED = np.uint32(LAST_OFFSET - 1 << OFFSET_SHIFT)
-"""Of offsets in their place in the mark: where they stand, what a step adds, the last but one."""
+"""Of offsets in their place in the mark: where they stand; what a closing row has more than the
+step before it; and the last offset but one."""
 
 
-def ends(terminated: NDArray[np.bool_], truncated: NDArray[np.bool_]) -> NDArray[np.uint32]:
+def ends(terminated: NDArray[np.bool_], truncated: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """How each step ended, as marks without an offset."""
-    marks: NDArray[np.uint32] = terminated * np.uint32(TERMINATED) | truncated * np.uint32(
-        TRUNCATED
-    )
-    return marks
+    ends: NDArray[np.uint8] = truncated.view(np.uint8) * _TRUNCATED | terminated.view(np.uint8)
+    return ends
 
 
 def offsets(mark: NDArray[Any]) -> NDArray[np.int64]:

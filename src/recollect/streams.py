@@ -242,23 +242,32 @@ class Streams:
         number = self.head[streams]
         slots = base + number % size
         was_open = self.open[streams]
-        continues = was_open & store.same(slots, rows, self._observed)
-        if (continues != was_open).any():
-            self._break_chain(streams[was_open & ~continues])
-            number = self.head[streams]
-            slots = base + number % size
-        self._drop_each_until(streams, base, number + 2 - self.room)
+        same = store.same(slots, rows, self._observed)
+        if same is True:
+            continues = was_open
+        else:
+            continues = was_open & same
+            if (continues != was_open).any():
+                self._break_chain(streams[was_open & ~continues])
+                number = self.head[streams]
+                slots = base + number % size
+        following = number + 1
+        self._drop_each_until(streams, base, following + (1 - self.room))
 
-        after = base + (number + 1) % size
+        after = base + following % size
         ends = marks.ends(rows["terminated"], rows["truncated"])
-        carried = (mark[slots] & marks.OFFSET_MASK) * continues
-        store.write(slots, rows, self._all_fields)
+        if np.count_nonzero(continues) == len(continues):
+            carried = mark[slots] & marks.OFFSET_MASK
+            store.write(slots, rows, self._not_observed)
+        else:
+            carried = (mark[slots] & marks.OFFSET_MASK) * continues
+            store.write(slots, rows, self._all_fields)
         mark[slots] = carried | ends
         store.write(after, rows, self._successors)
-        mark[after] = np.minimum(carried, marks.LAST_CARRIED) + marks.ONE_LATER | marks.CLOSING
+        mark[after] = np.minimum(carried, marks.LAST_CARRIED) + marks.LATER_CLOSING
 
         ended = ends != 0
-        self.head[streams] = number + ended + 1
+        self.head[streams] = following + ended
         self.open[streams] = ~ended
         self.ended[streams] += ended
         self.version += 1
@@ -660,7 +669,7 @@ class Streams:
         """The same for M streams at once; `base` (M,) is the first slot of each."""
         oldest = self.tail[streams]
         distance = tails - oldest
-        furthest = int(distance.max(initial=0))
+        furthest = int(np.maximum.reduce(distance, initial=0))
         if furthest <= 0:
             return
         for step in range(furthest):

@@ -1,7 +1,7 @@
 """`Arrays`: rows as NumPy arrays, wherever their bytes are.
 
 The small fields of a row lie side by side in one structured array, so that a row that is drawn at
-random costs one cache miss and one `take` fetches them all. A large field (1 KiB and up) has an
+random costs one cache miss. A large field (1 KiB and up) has an
 array of its own. Reward and mark, which windows scan row by row, have a narrow array of theirs, and
 what else the rows' owner keeps of each row has one for each such thing.
 """
@@ -19,6 +19,7 @@ from recollect.errors import ConfigurationError, DamagedError
 from recollect.schema import Schema
 from recollect.stores.base import Block, Slots, Watcher
 from recollect.stores.buffers import Buffers
+from recollect.stores.records import Records
 
 LARGE = 1024
 """From so many bytes a value on, a field has its own array."""
@@ -107,11 +108,12 @@ class Arrays(ABC):
     def _use(self, arrays: dict[str, Any]) -> None:
         self.arrays = arrays
         self._narrow: NDArray[Any] = arrays["narrow"]
-        self._packed: NDArray[Any] | None = arrays.get("packed")
+        self._scanned = Records(self._narrow, self._buffers)
+        packed = arrays.get("packed", _NONE)
+        self._records = Records(packed, self._buffers)
         self._large = {name: arrays[f"field.{name}"] for name in self.layout.large}
         columns: dict[str, Any] = dict(self._large)
-        if self._packed is not None:
-            columns |= {name: self._packed[name] for name in self._packed.dtype.names or ()}
+        columns |= {name: packed[name] for name in packed.dtype.names or ()}
         if "reward" in (self._narrow.dtype.names or ()):
             columns["reward"] = self._narrow["reward"]
         self._columns = columns
@@ -198,16 +200,14 @@ class Arrays(ABC):
             columns[name][slots] = values[given]
 
     def read(self, *slots: Slots) -> tuple[Block, ...]:
-        small = _Small(self._packed, slots)
         joint = _Joint(self._large, slots, self._buffers)
         return tuple(
-            _Block(part, position, small, self._large, joint, self._buffers)
+            _Block(part, position, self._records, self._large, joint, self._buffers)
             for position, part in enumerate(slots)
         )
 
     def scan(self, slots: Slots) -> tuple[NDArray[Any], NDArray[np.uint32]]:
-        record = self._narrow.take(slots)
-        return record["reward"], record["mark"]
+        return self._scanned.take_two("reward", "mark", slots)
 
     def same(self, slots: int | Slots, values: Mapping[str, Any], names: Mapping[str, str]) -> Any:
         if isinstance(slots, int):
@@ -224,24 +224,6 @@ class Arrays(ABC):
             if stored.tobytes() != value.tobytes():
                 same = same & (_bytes(stored) == _bytes(value)).all(axis=-1)
         return same
-
-
-class _Small:
-    """The small fields of all blocks of one reading, fetched together when one is first named."""
-
-    __slots__ = ("_packed", "_records", "_slots")
-
-    def __init__(self, packed: NDArray[Any] | None, slots: tuple[Slots, ...]) -> None:
-        self._packed = packed
-        self._slots = slots
-        self._records: NDArray[Any] | None = None
-
-    def __getitem__(self, position: int) -> NDArray[Any]:
-        if self._records is None:
-            assert self._packed is not None
-            self._records = self._packed.take(np.array(self._slots))
-        records: NDArray[Any] = self._records[position]
-        return records
 
 
 class _Joint:
@@ -269,13 +251,13 @@ class _Joint:
 class _Block:
     """Rows of one array of slots, each field fetched when it is named."""
 
-    __slots__ = ("_buffers", "_joint", "_large", "_position", "_slots", "_small")
+    __slots__ = ("_buffers", "_joint", "_large", "_position", "_records", "_slots")
 
     def __init__(
         self,
         slots: Slots,
         position: int,
-        small: _Small,
+        records: Records,
         large: Mapping[str, Any],
         joint: _Joint,
         buffers: Buffers,
@@ -283,14 +265,14 @@ class _Block:
         self._joint = joint
         self._slots = slots
         self._position = position
-        self._small = small
+        self._records = records
         self._large = large
         self._buffers = buffers
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         column = self._large.get(name)
         if column is None:
-            return np.ascontiguousarray(self._small[self._position][name])
+            return self._records.take(name, self._slots)
         if not isinstance(column, np.ndarray):
             return self._joint.read(name, self._position)
         slots = self._slots
@@ -312,3 +294,7 @@ def _bytes(rows: NDArray[Any]) -> NDArray[np.uint8]:
     """(M, ...) of any dtype as (M, bytes of a row)."""
     flat = np.ascontiguousarray(rows).reshape(len(rows), -1)
     return flat.view(np.uint8).reshape(len(rows), -1)
+
+
+_NONE: NDArray[Any] = np.zeros(0)
+"""Where no field is small."""

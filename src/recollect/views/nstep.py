@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect import marks
 from recollect.errors import ConfigurationError
 from recollect.schedules import Schedule, constant
 from recollect.schema import Schema
 from recollect.stores.base import Slots
 from recollect.views.base import Fields, Gamma, Rows, Spans, View, checked_gamma, gamma_at
 from recollect.views.stack import Stack
+
+SUMMED = (np.float32, np.float64)
+"""The dtypes of rewards that are summed as they are."""
 
 
 class NStep(View):
@@ -73,34 +75,32 @@ class NStep(View):
         self, rows: Rows, anchors: Slots, call: int, rng: np.random.Generator | None
     ) -> Fields:
         n = min(max(int(self._n(call)), 1), self.largest)
-        # (n, B): time first, so that each step of the loops below runs over contiguous memory
-        window = rows.move(anchors, np.arange(n)[:, None])
-        rewards, mark = rows.scan(window)
-        ended = (mark & marks.ENDED) != 0
-        # a step counts if no step of the window before it ended the episode
-        counted = np.ones(ended.shape, np.bool_)
-        np.logical_not(np.logical_or.accumulate(ended[:-1]), out=counted[1:])
-        steps = counted.sum(axis=0)
-        last = mark[steps - 1, np.arange(len(anchors))]
-        terminated = (last & marks.TERMINATED) != 0
         powers = gamma_at("NStep", self.gamma, call) ** np.arange(n + 1)
-
-        fields = self._stack.gather(rows, anchors, mark[0], steps)
-        fields["reward"] = _discounted_sum(rewards, counted, powers)
-        fields["terminated"] = terminated
-        fields["truncated"] = (last & marks.TRUNCATED) != 0
-        fields["steps"] = steps
-        fields["discount"] = np.where(terminated, 0, powers[steps]).astype(np.float32)
-        return fields
+        reward, mark = rows.scan(rows.move(anchors, np.arange(n)[:, None]))
+        returns = _returns(reward, mark, powers)
+        return self._stack.gather(rows, anchors, mark[0], returns["steps"]) | returns
 
 
-def _discounted_sum(
-    rewards: NDArray[Any], counted: NDArray[np.bool_], powers: NDArray[Any]
-) -> NDArray[Any]:
-    """The sum of the rewards (n, B, ...) that count, in their own dtype, at least float32."""
-    shape = counted.shape + (1,) * (rewards.ndim - 2)
-    # what does not count may be anything, NaN too, so it is replaced rather than multiplied by 0
-    kept = np.where(counted.reshape(shape), rewards, 0)
-    weights = powers[: len(kept)].reshape((-1,) + (1,) * (rewards.ndim - 1))
-    total: NDArray[Any] = (kept * weights).sum(axis=0)
-    return total.astype(np.result_type(rewards.dtype, np.float32))
+def _returns(reward: NDArray[Any], mark: NDArray[np.uint32], powers: NDArray[Any]) -> Fields:
+    """What the rewards (n, B, ...) and marks (n, B) of windows come to, (B, ...) each. The sums
+    are of the rewards' own dtype, at least float32."""
+    from recollect.views.returns import sum_rewards  # imports Numba
+
+    batch, shape = mark.shape[1], reward.shape[1:]
+    returns = {
+        "reward": np.empty(shape, np.result_type(reward.dtype, np.float32)),
+        "steps": np.empty(batch, np.int64),
+        "terminated": np.empty(batch, np.bool_),
+        "truncated": np.empty(batch, np.bool_),
+        "discount": np.empty(batch, np.float32),
+    }
+    if reward.dtype not in SUMMED:
+        reward = reward.astype(np.complex128 if reward.dtype.kind == "c" else np.float64)
+    sum_rewards(
+        reward.reshape(len(mark), batch, -1),
+        mark,
+        powers,
+        returns["reward"].reshape(batch, -1),
+        *(returns[name] for name in ("steps", "terminated", "truncated", "discount")),
+    )
+    return returns

@@ -47,7 +47,7 @@ class Transition(View):
         reward, mark = rows.scan(anchors)
         fields = self._stack.gather(rows, anchors, mark, 1)
         terminated = (mark & marks.TERMINATED) != 0
-        fields["reward"] = np.ascontiguousarray(reward)
+        fields["reward"] = reward
         fields["terminated"] = terminated
         fields["truncated"] = (mark & marks.TRUNCATED) != 0
         fields["steps"] = np.ones(len(anchors), np.int64)
