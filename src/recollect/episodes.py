@@ -211,8 +211,8 @@ class Source:
                 "lengths": marks.offsets(self._mark(stream, stop)),
                 "held": stop - first,
                 "ended": ~(streams.open[stream] & (stop == streams.head[stream])),
-                "terminated": last & marks.TERMINATED != 0,
-                "truncated": last & marks.TRUNCATED != 0,
+                "terminated": marks.terminated(last),
+                "truncated": marks.truncated(last),
                 "returns": np.add.reduceat(reward.astype(wide), begins, axis=0),
             },
         )

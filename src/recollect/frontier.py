@@ -158,7 +158,7 @@ class Frontier:
         # one span for each closing row among the new rows, one for each open episode
         numbers, owner = ranges(np.maximum(self._seen, tail), looked_at)
         mark = self._streams.mark[self._slots(owner, numbers)]
-        closing = (mark & marks.CLOSING) != 0
+        closing = marks.closing(mark)
         ends = numbers[closing]
         which = np.concatenate((owner[closing], is_open))
         after = np.concatenate((ends, head[is_open]))

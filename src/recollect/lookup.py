@@ -34,8 +34,8 @@ def lookup(shared: Shared, keys: Any) -> Batch | Fields:
             _, mark = rows.scan(slots)
             fields |= {
                 "next_obs": nest(trees.rebuild(fields["obs"], "obs", later.__getitem__)),
-                "terminated": (mark & marks.TERMINATED) != 0,
-                "truncated": (mark & marks.TRUNCATED) != 0,
+                "terminated": marks.terminated(mark),
+                "truncated": marks.truncated(mark),
             }
     batch = Batch(fields | {"key": wanted})
     return _first(batch) if np.ndim(keys) == 0 else batch

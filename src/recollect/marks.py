@@ -25,16 +25,45 @@ OFFSET_SHIFT = 4
 LAST_OFFSET = 2**28 - 1
 """Offsets stop growing here: an episode of over 268 million steps has no known beginning."""
 OFFSET_MASK = np.uint32(LAST_OFFSET << OFFSET_SHIFT)
-_TRUNCATED = np.uint8(TRUNCATED)
 LATER_CLOSING = np.uint32(1 << OFFSET_SHIFT | CLOSING)
 LAST_CARRIED = np.uint32(LAST_OFFSET - 1 << OFFSET_SHIFT)
 """Of offsets in their place in the mark: where they stand; what a closing row has more than the
 step before it; and the last offset but one."""
 
+# arrays that are at hand spare a conversion of small numbers at every call
+_TERMINATED, _TRUNCATED = np.array(TERMINATED, np.uint32), np.array(TRUNCATED, np.uint32)
+_ENDED, _CLOSING = np.array(ENDED, np.uint32), np.array(CLOSING, np.uint32)
+_TRUNCATED_BYTE = np.array(TRUNCATED, np.uint8)
+_FLAG = np.dtype(np.bool_)
+
+
+def terminated(mark: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which steps terminated."""
+    flags: NDArray[np.bool_] = (mark & _TERMINATED).astype(_FLAG)
+    return flags
+
+
+def truncated(mark: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which steps were truncated."""
+    flags: NDArray[np.bool_] = (mark & _TRUNCATED).astype(_FLAG)
+    return flags
+
+
+def ended(mark: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which steps ended their episode."""
+    flags: NDArray[np.bool_] = (mark & _ENDED).astype(_FLAG)
+    return flags
+
+
+def closing(mark: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which rows are closing rows."""
+    flags: NDArray[np.bool_] = (mark & _CLOSING).astype(_FLAG)
+    return flags
+
 
 def ends(terminated: NDArray[np.bool_], truncated: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """How each step ended, as marks without an offset."""
-    ends: NDArray[np.uint8] = truncated.view(np.uint8) * _TRUNCATED | terminated.view(np.uint8)
+    ends: NDArray[np.uint8] = truncated.view(np.uint8) * _TRUNCATED_BYTE | terminated.view(np.uint8)
     return ends
 
 

@@ -292,13 +292,17 @@ class Reader:
             if flat:
                 shared.await_gathering()
             slots, live = shared.rows.find(wanted)
+            count = int(np.count_nonzero(live))
+            if count < len(live):
+                wanted, slots = wanted[live], slots[live]
+                value = value[live] if priority is not None else value
+                flat = {name: flat[name][live] for name in flat}
             if priority is not None:
-                self._prioritize(wanted, slots, live, value)
+                self._prioritize(wanted, slots, value)
             if flat:
-                shared.rewrite(slots[live], {name: flat[name][live] for name in flat})
-            count = int(live.sum())
+                shared.rewrite(slots, flat)
             shared.updated += count
-            shared.stale_updates += len(wanted) - count
+            shared.stale_updates += len(live) - count
             return count
 
     @property
@@ -409,20 +413,19 @@ class Reader:
         self,
         keys: NDArray[np.int64],
         slots: Slots,
-        live: NDArray[np.bool_],
         priority: NDArray[np.float64],
     ) -> None:
-        """Passes priorities on, and keeps those of rows that are held but have yet to enter."""
+        """Passes priorities of held rows on, and keeps those of rows that have yet to enter."""
         retention = self._shared.retention
         retains = self is self._shared.first and retention.takes_priorities
         if not self.sampler.takes_priorities and not retains:
             raise PriorityError(f"update: {self.sampler!r} has no priorities")
         if self.sampler.takes_priorities:
-            self._pass_on(keys[live], slots[live], priority[live])
+            self._pass_on(keys, slots, priority)
         if retains:
-            retention.update(slots[live], priority[live])
+            retention.update(slots, priority)
         if self is self._shared.first and self._shared.home is not None:
-            self._shared.home.remember(slots[live], keys[live], priority[live])
+            self._shared.home.remember(slots, keys, priority)
 
     def _pass_on(
         self, keys: NDArray[np.int64], slots: Slots, priority: NDArray[np.float64]
@@ -430,7 +433,7 @@ class Reader:
         """Gives the sampler priorities of held rows, and keeps those that have yet to enter."""
         self.advance()
         member = self._member[slots]
-        if member.all():
+        if np.count_nonzero(member) == len(member):
             self.sampler.update(slots, priority)
             return
         self.sampler.check(priority[~member])

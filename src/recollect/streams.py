@@ -548,8 +548,8 @@ class Streams:
                 stop = min(first + CHECKED_AT_ONCE, head)
                 numbers = np.arange(first, min(stop + 1, head))
                 mark = self.mark[stream * self.size + numbers % self.size]
-                offset, closing = marks.offsets(mark), (mark & marks.CLOSING) != 0
-                ends = ((mark & marks.ENDED) != 0) & ~closing
+                offset, closing = marks.offsets(mark), marks.closing(mark)
+                ends = marks.ended(mark) & ~closing
                 after = np.where(closing, 0, offset + 1)[:-1]
                 follows = (offset[1:] == after) | (after >= marks.LAST_OFFSET - 1)
                 wrong = np.flatnonzero(~follows | (closing[1:] != ends[:-1]))
@@ -582,7 +582,7 @@ class Streams:
         steps = self.head - self.tail - self.closings
         held = self.head > self.tail
         oldest = self.slots(self._all, self.tail)
-        only_closing = held & ((self.mark[oldest] & marks.CLOSING) != 0)
+        only_closing = held & marks.closing(self.mark[oldest])
         total = int(steps.sum())
         ages = float((steps * (steps - 1) / 2).sum())
         return {
@@ -636,7 +636,7 @@ class Streams:
         self.mark[slots[changed]] = mended[changed]
         # an episode may have been marked as cut, but for its closing row
         last = self.mark[self.slots(streams, self.head[streams] - 1)]
-        self.cut(streams[(last & marks.ENDED) != 0])
+        self.cut(streams[marks.ended(last)])
 
     def _break_chain(self, streams: Int64s) -> None:
         if self._strict:

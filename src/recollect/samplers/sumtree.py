@@ -21,13 +21,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.compiled import compiled
+from recollect.compiled import compiled, fetch
 from recollect.stores.base import Slots
 
 Floats = NDArray[np.float64]
 
 WIDTH = 16
 SHIFT = 4
+AHEAD = 8
+"""So many slots or points before it is looked at, memory is asked for."""
+LINE = 8 * WIDTH
+"""Bytes of a group's masses, or of a line of a block."""
 MASS, SUM, PRIORITY = 0, 1, 2
 """The lines of a block."""
 NO_MEMBER = -np.inf
@@ -118,7 +122,10 @@ def _put(
     mass: Floats,
 ) -> None:
     """Writes masses and priorities, and the largest priority of each group."""
-    for i in range(len(slots)):
+    address, count = np.uintp(priorities.ctypes.data), len(slots)
+    for i in range(count):
+        if i + AHEAD < count:
+            fetch(address + np.uintp(8 * slots[i + AHEAD]))
         slot, group = np.uintp(slots[i]), np.uintp(slots[i] >> SHIFT)
         before = priorities[slot]
         masses[slot], priorities[slot] = mass[i], priority[i]
@@ -165,12 +172,22 @@ def _add_up(masses: Floats, blocks: Floats, levels: NDArray[np.uintp], slots: Sl
 
 
 @compiled
+def _fetch_line(address: np.uintp) -> None:
+    fetch(address)
+    fetch(address + np.uintp(LINE // 2))
+
+
+@compiled
 def _find(
     masses: Floats, blocks: Floats, levels: NDArray[np.uintp], points: Floats
 ) -> tuple[Slots, Floats]:
     slots, left = np.zeros(len(points), np.int64), points.copy()
+    count = len(points)
     for level in range(len(levels) - 1, -1, -1):
-        for i in range(len(points)):
+        sums = np.uintp(blocks[levels[level], SUM].ctypes.data)
+        for i in range(count):
+            if i + AHEAD < count:
+                _fetch_line(sums + np.uintp(3 * LINE) * np.uintp(slots[i + AHEAD]))
             block = levels[level] + np.uintp(slots[i])
             child = 0
             for k in range(np.uintp(WIDTH)):
@@ -184,7 +201,10 @@ def _find(
                 left[i] -= blocks[block, SUM, np.uintp(child - 1)]
             slots[i] = slots[i] * WIDTH + child
     found = np.empty(len(points), np.float64)
-    for i in range(len(points)):
+    address = np.uintp(masses.ctypes.data)
+    for i in range(count):
+        if i + AHEAD < count:
+            _fetch_line(address + np.uintp(LINE) * np.uintp(slots[i + AHEAD]))
         first = np.uintp(slots[i] << SHIFT)
         child, total = 0, 0.0
         for k in range(np.uintp(WIDTH)):

@@ -72,7 +72,9 @@ class Uniform(Sampler):
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Slots, NDArray[np.float64]]:
         # a random number below 1 times a count below 2**53 is always below that count
         places = (rng.random(n) * self._count).astype(np.intp)
-        return self._members.take(places).astype(np.intp), np.full(n, 1.0 / self._count)
+        probability = np.empty(n)
+        probability.fill(1.0 / self._count)
+        return self._members.take(places).astype(np.intp), probability
 
     def probability(self, slots: Slots) -> NDArray[np.float64]:
         return np.full(len(slots), 1.0 / self._count)

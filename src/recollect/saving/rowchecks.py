@@ -44,8 +44,8 @@ def episodes(parts: Iterable[Part]) -> Iterator[str]:
 
 def _in_order(mark: NDArray[np.uint32], first: int, stream: int) -> Iterator[str]:
     """Each row after the one before it; `first` is the number of the first."""
-    offset, closing = marks.offsets(mark), (mark & marks.CLOSING) != 0
-    flagged = (mark & marks.ENDED) != 0
+    offset, closing = marks.offsets(mark), marks.closing(mark)
+    flagged = marks.ended(mark)
     ends = flagged & ~closing
     due = np.where(closing, 0, offset + 1)[:-1]
     follows = (offset[1:] == due) | (due >= marks.LAST_OFFSET - 1)

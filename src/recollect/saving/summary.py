@@ -169,7 +169,7 @@ class _Stream:
     def take(self, part: Part) -> None:
         """Looks at the next rows."""
         self._place = part.now
-        closing, offset = (part.mark & marks.CLOSING) != 0, marks.offsets(part.mark)
+        closing, offset = marks.closing(part.mark), marks.offsets(part.mark)
         if not part.joined:
             self._sum, self._whole = 0.0, bool((offset[:1] == 0).all())
             self._only_closing = bool(closing[:1].any())

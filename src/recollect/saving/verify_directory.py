@@ -113,7 +113,7 @@ def _looked_at(
     for part in parts:
         numbers = np.arange(part.first, part.first + len(part.mark))
         rows = f"stream {part.stream}: rows"
-        closing = (part.mark & marks.CLOSING) != 0
+        closing = marks.closing(part.mark)
         for array, name, wrong in rowchecks.not_finite(contents.schema, part.rows, closing):
             what = f"{rows} {some(numbers[wrong])}: {name} is not finite"
             values.append(Finding(folder / array, what))

@@ -14,10 +14,19 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from recollect.compiled import compiled
+from recollect.compiled import compiled, fetch
 
 AHEAD = 16
 """Rows that are asked for before they are copied."""
+
+LINE = 64
+"""Bytes of a cache line."""
+
+MOST_LINES = 4
+"""That are asked for of a row; what is longer the processor sees coming."""
+
+WHOLE = LINE * MOST_LINES
+"""Rows of so many bytes are fetched with all their fields, of which others will be copied next."""
 
 
 def _copying(typing: Any, target: Any, source: Any, size: Any) -> Any:
@@ -48,28 +57,8 @@ def _copying(typing: Any, target: Any, source: Any, size: Any) -> Any:
     return types.void(types.uintp, types.uintp, types.uintp), generate
 
 
-def _fetching(typing: Any, address: Any) -> Any:
-    """The types of `_fetch`, and what writes its machine code."""
-
-    def generate(context: Any, builder: Any, _: Any, values: Any) -> Any:
-        number, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
-        fetch = builder.module.declare_intrinsic(
-            "llvm.prefetch",
-            [pointer],
-            ir.FunctionType(ir.VoidType(), [pointer, number, number, number]),
-        )
-        # to be read, kept in all caches, data
-        hints = [ir.Constant(number, hint) for hint in (0, 3, 1)]
-        builder.call(fetch, [builder.inttoptr(values[0], pointer), *hints])
-        return context.get_dummy_value()
-
-    return types.void(types.uintp), generate
-
-
 _copy: Any = intrinsic(_copying)
 """Copies so many bytes from one address to another."""
-_fetch: Any = intrinsic(_fetching)
-"""Has the cache line at an address fetched, and does not wait for it."""
 
 
 @compiled
@@ -83,37 +72,51 @@ def _within(slots: NDArray[np.intp], capacity: int) -> bool:
 
 
 @compiled
-def _copy_rows(address: int, stride: int, size: int, slots: NDArray[np.intp], out: Any) -> None:
+def _copy_rows(
+    address: int, stride: int, slots: NDArray[np.intp], offset: int, size: int, out: Any
+) -> None:
     first, step, width = np.uintp(address), np.uintp(stride), np.uintp(size)
-    last = first + width - np.uintp(1)
-    target = np.uintp(out.ctypes.data)
+    field, target = first + np.uintp(offset), np.uintp(out.ctypes.data)
+    begin, span = (first, step) if stride <= WHOLE else (field, width)
     count = len(slots)
     for place in range(min(AHEAD, count)):
-        distance = step * np.uintp(slots[place])
-        _fetch(first + distance)
-        _fetch(last + distance)
+        _fetch_lines(begin + step * np.uintp(slots[place]), span)
     for place in range(count - AHEAD):
-        distance = step * np.uintp(slots[place + AHEAD])
-        _fetch(first + distance)
-        _fetch(last + distance)
-        _copy(target, first + step * np.uintp(slots[place]), width)
+        _fetch_lines(begin + step * np.uintp(slots[place + AHEAD]), span)
+        _copy(target, field + step * np.uintp(slots[place]), width)
         target += width
     for place in range(max(count - AHEAD, 0), count):
-        _copy(target, first + step * np.uintp(slots[place]), width)
+        _copy(target, field + step * np.uintp(slots[place]), width)
         target += width
 
 
 @compiled
+def _fetch_lines(address: np.uintp, span: np.uintp) -> None:
+    """Of so many bytes, at most those of `MOST_LINES`."""
+    last = address + min(span, np.uintp(LINE * MOST_LINES)) - np.uintp(1)
+    while address < last:
+        fetch(address)
+        address += np.uintp(LINE)
+    fetch(last)
+
+
+@compiled
 def copy_field(
-    address: int, stride: int, capacity: int, slots: NDArray[np.intp], size: int, out: Any
+    address: int,
+    stride: int,
+    capacity: int,
+    slots: NDArray[np.intp],
+    offset: int,
+    size: int,
+    out: Any,
 ) -> bool:
     """Copies a field of rows, one after the other.
 
     Args:
-        address: where the field of row 0 lies; that of the next lies `stride` bytes further.
+        address: where row 0 lies; the next lies `stride` bytes further.
         capacity: how many rows there are.
         slots: (N,), the rows that are wanted.
-        size: bytes of the field.
+        offset: where in a row the field is; size: its bytes.
         out: (N * size,) bytes.
 
     Returns:
@@ -121,7 +124,7 @@ def copy_field(
     """
     if not _within(slots, capacity):
         return False
-    _copy_rows(address, stride, size, slots, out)
+    _copy_rows(address, stride, slots, offset, size, out)
     return True
 
 
@@ -131,15 +134,16 @@ def copy_two(
     stride: int,
     capacity: int,
     slots: NDArray[np.intp],
+    offset: int,
     size: int,
     out: Any,
-    other: int,
-    other_size: int,
-    other_out: Any,
+    offset2: int,
+    size2: int,
+    out2: Any,
 ) -> bool:
-    """The same for two fields; the other one of row 0 lies at `other`."""
+    """The same for two fields."""
     if not _within(slots, capacity):
         return False
-    _copy_rows(address, stride, size, slots, out)
-    _copy_rows(other, stride, other_size, slots, other_out)
+    _copy_rows(address, stride, slots, offset, size, out)
+    _copy_rows(address, stride, slots, offset2, size2, out2)
     return True

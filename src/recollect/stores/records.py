@@ -38,7 +38,7 @@ class Records:
         flat, array = slots.ravel(), self._array
         out = self._buffers.empty((flat.size * size,), BYTE)
         if not _machine().copy_field(
-            self._address + offset, array.itemsize, array.size, flat, size, out
+            self._address, array.itemsize, array.size, flat, offset, size, out
         ):
             raise self._no_such_row(slots)
         taken: NDArray[Any] = np.ndarray(slots.shape + shape, dtype, out)
@@ -51,10 +51,9 @@ class Records:
         flat, array = slots.ravel(), self._array
         out = self._buffers.empty((flat.size * size,), BYTE)
         out2 = self._buffers.empty((flat.size * size2,), BYTE)
-        address = self._address
         if not _machine().copy_two(
-            address + offset, array.itemsize, array.size, flat, size, out,
-            address + offset2, size2, out2,
+            self._address, array.itemsize, array.size, flat,
+            offset, size, out, offset2, size2, out2,
         ):  # fmt: skip
             raise self._no_such_row(slots)
         lead = slots.shape

@@ -354,7 +354,7 @@ class _Search:
         there = self._rows.move(self._slots, left)
         held = self._rows.keys(there) == self._number + left
         mark = self._rows.scan(there)[1]
-        closes = ((mark & marks.CLOSING) != 0) & (mark >> marks.OFFSET_SHIFT == usual)
+        closes = marks.closing(mark) & (mark >> marks.OFFSET_SHIFT == usual)
         others = np.flatnonzero(~(held & closes))
         if len(others):
             left[others] = _furthest(lambda by: self._reach(others, by), len(others))

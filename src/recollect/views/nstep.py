@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,6 @@ from recollect.schema import Schema
 from recollect.stores.base import Slots
 from recollect.views.base import Fields, Gamma, Rows, Spans, View, checked_gamma, gamma_at
 from recollect.views.stack import Stack
-
-SUMMED = (np.float32, np.float64)
-"""The dtypes of rewards that are summed as they are."""
 
 
 class NStep(View):
@@ -64,7 +60,10 @@ class NStep(View):
         return f"NStep({self.n}, gamma={self.gamma}{self._stack})"
 
     def open(self, schema: Schema) -> None:
+        from recollect.views.returns import Returns  # imports Numba
+
         self._stack.open(schema)
+        self._returns = Returns(schema.flat["reward"].dtype)
 
     def starts(self, episodes: Spans) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
         first = episodes.lost + self._stack.history * (episodes.lost > 0)
@@ -75,32 +74,6 @@ class NStep(View):
         self, rows: Rows, anchors: Slots, call: int, rng: np.random.Generator | None
     ) -> Fields:
         n = min(max(int(self._n(call)), 1), self.largest)
-        powers = gamma_at("NStep", self.gamma, call) ** np.arange(n + 1)
         reward, mark = rows.scan(rows.move(anchors, np.arange(n)[:, None]))
-        returns = _returns(reward, mark, powers)
+        returns = self._returns.of(reward, mark, gamma_at("NStep", self.gamma, call))
         return self._stack.gather(rows, anchors, mark[0], returns["steps"]) | returns
-
-
-def _returns(reward: NDArray[Any], mark: NDArray[np.uint32], powers: NDArray[Any]) -> Fields:
-    """What the rewards (n, B, ...) and marks (n, B) of windows come to, (B, ...) each. The sums
-    are of the rewards' own dtype, at least float32."""
-    from recollect.views.returns import sum_rewards  # imports Numba
-
-    batch, shape = mark.shape[1], reward.shape[1:]
-    returns = {
-        "reward": np.empty(shape, np.result_type(reward.dtype, np.float32)),
-        "steps": np.empty(batch, np.int64),
-        "terminated": np.empty(batch, np.bool_),
-        "truncated": np.empty(batch, np.bool_),
-        "discount": np.empty(batch, np.float32),
-    }
-    if reward.dtype not in SUMMED:
-        reward = reward.astype(np.complex128 if reward.dtype.kind == "c" else np.float64)
-    sum_rewards(
-        reward.reshape(len(mark), batch, -1),
-        mark,
-        powers,
-        returns["reward"].reshape(batch, -1),
-        *(returns[name] for name in ("steps", "terminated", "truncated", "discount")),
-    )
-    return returns

@@ -1,4 +1,4 @@
-"""`sum_rewards`: n-step returns of many windows, as machine code."""
+"""`Returns`: n-step returns of many windows, summed by machine code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,47 @@ from numpy.typing import NDArray
 from recollect import marks
 from recollect.compiled import compiled
 
+Fields = dict[str, NDArray[Any]]
+
 TERMINATED, TRUNCATED = marks.TERMINATED, marks.TRUNCATED
+
+
+class Returns:
+    """Sums rewards of one dtype, in their own, at least float32."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._dtype = np.result_type(dtype, np.float32)
+        self._wide = None
+        if dtype not in (np.float32, np.float64):
+            self._wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
+        self._powers = (np.nan, 0, np.ones(1))
+
+    def of(self, reward: NDArray[Any], mark: NDArray[np.uint32], gamma: float) -> Fields:
+        """What windows of rewards (n, B, ...) and marks (n, B) come to, (B, ...) each: `reward`,
+        and `steps`, how many were summed; and of the last of them `terminated` and `truncated`,
+        and the `discount` of what follows it, 0 where it terminated."""
+        length, batch = mark.shape
+        known = self._powers
+        if known[:2] != (gamma, length):
+            known = self._powers = gamma, length, gamma ** np.arange(length + 1)
+        returns: Fields = {
+            "reward": np.empty(reward.shape[1:], self._dtype),
+            "steps": np.empty(batch, np.int64),
+            "terminated": np.empty(batch, np.bool_),
+            "truncated": np.empty(batch, np.bool_),
+            "discount": np.empty(batch, np.float32),
+        }
+        total, *others = returns.values()
+        sum_rewards(
+            (reward if self._wide is None else reward.astype(self._wide)).reshape(
+                length, batch, -1
+            ),
+            mark,
+            known[2],
+            total.reshape(batch, -1),
+            *others,
+        )
+        return returns
 
 
 @compiled

@@ -155,9 +155,9 @@ class Sequence(View):
     ) -> dict[str, NDArray[Any]]:
         """The n-step `reward`, `steps` and `discount` of each step."""
         length, time = self.length, np.arange(self.length)
-        terminated = (found.mark & marks.TERMINATED) != 0
+        terminated = marks.terminated(found.mark)
         last_of_window = time == found.steps[:, None] - 1
-        last = ((found.mark & marks.ENDED) != 0) | last_of_window
+        last = marks.ended(found.mark) | last_of_window
         # the last step of the episode, within the window, that each step belongs to
         end = np.minimum.accumulate(np.where(last, time, length)[:, ::-1], axis=1)[:, ::-1]
         has_target = ~last | terminated

@@ -46,11 +46,12 @@ class Transition(View):
     ) -> Fields:
         reward, mark = rows.scan(anchors)
         fields = self._stack.gather(rows, anchors, mark, 1)
-        terminated = (mark & marks.TERMINATED) != 0
+        terminated = marks.terminated(mark)
         fields["reward"] = reward
         fields["terminated"] = terminated
-        fields["truncated"] = (mark & marks.TRUNCATED) != 0
-        fields["steps"] = np.ones(len(anchors), np.int64)
+        fields["truncated"] = marks.truncated(mark)
+        fields["steps"] = steps = np.empty(len(anchors), np.int64)
+        steps.fill(1)
         if self.gamma is not None:
             discount = np.full(len(anchors), gamma_at("Transition", self.gamma, call), np.float32)
             discount[terminated] = 0

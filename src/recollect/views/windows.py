@@ -39,7 +39,7 @@ def within_episode(rows: Rows, anchors: Slots, length: int) -> Windows:
     time = np.arange(length)
     slots = rows.move(anchors[:, None], time)
     reward, mark = rows.scan(slots)
-    ended = (mark & marks.ENDED) != 0
+    ended = marks.ended(mark)
     steps = np.where(ended.any(axis=1), ended.argmax(axis=1) + 1, length)
     mask = time < steps[:, None]
     row_key = rows.keys(anchors)[:, None] + time
@@ -55,7 +55,7 @@ def across_episodes(rows: Rows, anchors: Slots, length: int) -> Windows:
     # no two closing rows are neighbours, so among so many rows there are enough steps
     reach = rows.move(anchors[:, None], np.arange(2 * length - 1))
     _, mark = rows.scan(reach)
-    closing = (mark & marks.CLOSING) != 0
+    closing = marks.closing(mark)
     # steps before closing rows, otherwise in their order
     order = closing.argsort(axis=1, kind="stable")[:, :length]
     slots = np.take_along_axis(reach, order, axis=1)
@@ -87,8 +87,8 @@ def gather(rows: Rows, windows: Windows, bootstrap: bool) -> Fields:
         (block,) = rows.read(longer)
         fields |= {name: _blank(block[name], beyond) for name in observed}
     fields["reward"] = _blank(np.ascontiguousarray(reward), padding)
-    fields["terminated"] = _blank(mark & marks.TERMINATED != 0, padding)
-    fields["truncated"] = _blank(mark & marks.TRUNCATED != 0, padding)
+    fields["terminated"] = _blank(marks.terminated(mark), padding)
+    fields["truncated"] = _blank(marks.truncated(mark), padding)
     fields["mask"] = mask
     fields["first"] = _blank(marks.offsets(mark) == 0, padding)
     fields["row_key"] = row_key
