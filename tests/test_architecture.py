@@ -32,6 +32,7 @@ SHARED = {
     "recollect.stores.runs",
     "recollect.stores.teams",
     "recollect.samplers.order",
+    "recollect.samplers.ranks",
     "recollect.samplers.sumtree",
     "recollect.samplers.weights",
     "recollect.retention.slots",

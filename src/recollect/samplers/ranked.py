@@ -24,6 +24,7 @@ from recollect.stores.base import Slots
 
 if TYPE_CHECKING:
     from recollect.heap import Heap
+    from recollect.samplers.ranks import Ranks
 
 
 class Ranked(Sampler):
@@ -75,8 +76,7 @@ class Ranked(Sampler):
         self._capacity = 0
         self._heap: Heap
         self._updates = 0
-        # the sums of the first 1, 2, 3, ... ranks' shares
-        self._sums: NDArray[np.float64] = np.zeros(0)
+        self._ranks: Ranks
 
     def __repr__(self) -> str:
         return f"Ranked(alpha={self.alpha:g}, beta={self.beta!r})"
@@ -85,10 +85,11 @@ class Ranked(Sampler):
         if self._capacity:
             raise ConfigurationError("sampler: this Ranked() belongs to a reader; make another")
         from recollect.heap import Heap
+        from recollect.samplers.ranks import Ranks
 
         self._capacity = capacity
         self._heap = Heap(capacity)
-        self._sums = np.cumsum(np.arange(1.0, capacity + 1) ** -self.alpha)
+        self._ranks = Ranks(capacity, self.alpha)
 
     def __len__(self) -> int:
         return len(self._heap) if self._capacity else 0
@@ -110,13 +111,12 @@ class Ranked(Sampler):
         return -self._heap.keys(slots)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Slots, NDArray[np.float64]]:
-        sums = self._sums[: len(self._heap)]
+        total = self._ranks.total(len(self._heap))
         points = rng.random(n)
         if self.stratified:
             points = (np.arange(n) + points) / n
         # rounding must not carry a point past the last rank that adds anything to the sum
-        points = np.minimum(points * sums[-1], np.nextafter(sums[-1], 0))
-        places = sums.searchsorted(points, "right")
+        places = self._ranks.find(np.minimum(points * total, np.nextafter(total, 0)))
         return self._heap.at(places), self._probability_at(places)
 
     def probability(self, slots: Slots) -> NDArray[np.float64]:
@@ -149,7 +149,7 @@ class Ranked(Sampler):
 
     def _probability_at(self, places: NDArray[Any]) -> NDArray[np.float64]:
         share = (places + 1.0) ** -self.alpha
-        probability: NDArray[np.float64] = share / self._sums[len(self._heap) - 1]
+        probability: NDArray[np.float64] = share / self._ranks.total(len(self._heap))
         return probability
 
     def _entry_priority(self) -> float:
