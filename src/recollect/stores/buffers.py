@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+BYTE = np.dtype(np.uint8)
+
 LARGE = 1 << 17
 """From so many bytes on the system is asked for fresh pages, and recycling pays."""
 
@@ -39,15 +41,22 @@ class Buffers:
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """An array whose contents are undefined, and that nobody else holds."""
-        size = math.prod(shape) * dtype.itemsize
+        array: NDArray[Any] = np.ndarray(
+            shape, dtype, self.bytes(math.prod(shape) * dtype.itemsize)
+        )
+        return array
+
+    def bytes(self, size: int) -> NDArray[np.uint8]:
+        """So many bytes, whose contents are undefined, and that nobody else holds."""
         if size < LARGE or not RECYCLES:
-            return np.empty(shape, dtype)
+            return np.empty(size, BYTE)
         with self._lock:
             buffer = self._unused(size)
             if buffer is None:
-                buffer = np.empty(size, np.uint8)
+                buffer = np.empty(size, BYTE)
                 self._remembered.append(buffer)
-            return buffer.view(dtype).reshape(shape)
+            # another object, since that one is only known by being alone
+            return buffer[:]
 
     def _unused(self, size: int) -> NDArray[np.uint8] | None:
         """One of this size that nobody holds; if there is none, the oldest of other sizes go."""

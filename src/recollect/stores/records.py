@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from recollect.stores.base import Slots
 from recollect.stores.buffers import Buffers
 
-BYTE = np.dtype(np.uint8)
-
 
 class Records:
     """The fields of a structured array (capacity,), whose bytes must stay where they are."""
@@ -36,7 +34,7 @@ class Records:
         """
         offset, size, dtype, shape = self._fields[name]
         flat, array = slots.ravel(), self._array
-        out = self._buffers.empty((flat.size * size,), BYTE)
+        out = self._buffers.bytes(flat.size * size)
         if not _machine().copy_field(
             self._address, array.itemsize, array.size, flat, offset, size, out
         ):
@@ -49,8 +47,8 @@ class Records:
         offset, size, dtype, shape = self._fields[name]
         offset2, size2, dtype2, shape2 = self._fields[other]
         flat, array = slots.ravel(), self._array
-        out = self._buffers.empty((flat.size * size,), BYTE)
-        out2 = self._buffers.empty((flat.size * size2,), BYTE)
+        out = self._buffers.bytes(flat.size * size)
+        out2 = self._buffers.bytes(flat.size * size2)
         if not _machine().copy_two(
             self._address, array.itemsize, array.size, flat,
             offset, size, out, offset2, size2, out2,
