@@ -93,6 +93,8 @@ class Streams:
         self.found = 0
         self.dropped = np.zeros(count, np.int64)
         self._all = np.arange(count)
+        self._first_slot = self._all * self.size
+        self._first_key = self._all << STREAM_SHIFT
         self.version = 0
         # streams that this process writes, and up to which row it may without asking others
         self._owned = np.full(count, outside is None)
@@ -238,7 +240,7 @@ class Streams:
         if self._others and not self._owned[streams].all():
             self.claim(streams)
         store, mark, size = self._store, self.mark, self.size
-        base = streams * size
+        base = self._first_slot[streams]
         number = self.head[streams]
         slots = base + number % size
         was_open = self.open[streams]
@@ -252,7 +254,8 @@ class Streams:
                 number = self.head[streams]
                 slots = base + number % size
         following = number + 1
-        self._drop_each_until(streams, base, following + (1 - self.room))
+        if np.maximum.reduce(following - self.tail[streams]) >= self.room:
+            self._drop_each_until(streams, base, following + (1 - self.room))
 
         after = base + following % size
         ends = marks.ends(rows["terminated"], rows["truncated"])
@@ -273,7 +276,7 @@ class Streams:
         self.version += 1
         if self._outside is not None:
             self._publish(streams)
-        keys: Int64s = streams << STREAM_SHIFT | number
+        keys: Int64s = self._first_key[streams] | number
         return keys
 
     def extend(
@@ -419,6 +422,7 @@ class Streams:
         place = np.full(self.slot_count, -1, np.int64)
         place[source] = target
         self.room, self.size, self.mark = room, size, self._store.mark
+        self._first_slot = self._all * size
         self._limit[:] = self.tail + size
         self.version += 1
         return place
@@ -669,10 +673,7 @@ class Streams:
         """The same for M streams at once; `base` (M,) is the first slot of each."""
         oldest = self.tail[streams]
         distance = tails - oldest
-        furthest = int(np.maximum.reduce(distance, initial=0))
-        if furthest <= 0:
-            return
-        for step in range(furthest):
+        for step in range(int(distance.max())):
             closing = self.mark[base + (oldest + step) % self.size] & marks.CLOSING
             self.lost[streams] += (closing != 0) & (step < distance)
         self.tail[streams] = np.maximum(oldest, tails)
