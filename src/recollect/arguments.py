@@ -36,6 +36,26 @@ def rows_given(fields: dict[str, Any]) -> int:
     raise SchemaError("extend: expected fields, got none")
 
 
+def one_stream(stream: Any, count: int) -> int:
+    """One of so many streams."""
+    number = not isinstance(stream, bool) and isinstance(stream, (int, np.integer))
+    if not number or not 0 <= stream < count:
+        raise SchemaError(f"stream: expected one of 0 to {count - 1}, got {stream!r}")
+    return int(stream)
+
+
+def many_streams(streams: Any, count: int) -> NDArray[np.int64]:
+    """Different ones of so many streams; all of them, unless some are named."""
+    if streams is None:
+        return np.arange(count)
+    if np.ndim(streams) != 1:
+        raise SchemaError(f"stream: expected a number or a sequence of them, got {streams!r}")
+    chosen = np.array([one_stream(stream, count) for stream in streams], np.int64)
+    if len(np.unique(chosen)) < len(chosen):
+        raise SchemaError(f"stream: expected different streams, got {list(streams)}")
+    return chosen
+
+
 def checked_mask(valid: Any, count: int) -> NDArray[np.bool_]:
     mask = as_numpy(valid, "valid")
     if mask.dtype != np.bool_ or mask.shape != (count,):

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from recollect import marks, trees
 from recollect.batch import nest
+from recollect.cursors import Int64s
 from recollect.errors import ConfigurationError, StaleError
 from recollect.frontier import ranges
+from recollect.rings import NUMBER_MASK, STREAM_SHIFT
 from recollect.stores.base import Store
-from recollect.streams import NUMBER_MASK, STREAM_SHIFT, Int64s, Streams
+from recollect.streams import Streams
 
 
 class Episode:

@@ -27,8 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect import marks
+from recollect.cursors import Int64s
 from recollect.stores.base import Slots
-from recollect.streams import Int64s, Streams
+from recollect.streams import Streams
 from recollect.views.base import Spans, View
 
 Chooses = Callable[[Int64s, Int64s, Int64s], NDArray[np.bool_]]

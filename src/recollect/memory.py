@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.arguments import (
-    checked_mask,
-    refuse,
-    rows_given,
-    whole,
-    with_axis,
-    without_dropped,
-)
+from recollect.adding import AddingExamples, AddingSteps
+from recollect.arguments import many_streams, one_stream, refuse, rows_given, whole
 from recollect.batch import Batch, Fields, nested
 from recollect.candidates import Choice, Score
 from recollect.draws import DrawLimit
 from recollect.episodes import Episodes, Predicate, Source
-from recollect.errors import ChainBreakWarning, ConfigurationError, SchemaError
+from recollect.errors import ConfigurationError, SchemaError
 from recollect.examples import BESIDE, CHECKED, Examples
 from recollect.limits import ReplayRatio
 from recollect.loader import Loader
@@ -104,7 +96,7 @@ class Memory:
     ) -> None:
         if not isinstance(schema, Schema):
             raise ConfigurationError(f"schema: expected a Schema, got {type(schema).__name__}")
-        self.grows = capacity is None
+        grows = capacity is None
         if streams is not None:
             streams = whole("streams", streams)
         if capacity is None:
@@ -154,7 +146,7 @@ class Memory:
         self._settings = {
             "schema": describe(schema),
             "capacity": capacity,
-            "grows": self.grows,
+            "grows": grows,
             "streams": streams,
             "view": describe(view),
             "sampler": describe(sampler),
@@ -172,7 +164,7 @@ class Memory:
                 home = Home(store, self._settings)
                 capacity = home.capacity
             self._open(
-                store, capacity, retention, seeds, max_draws, limiter, chain == "raise", home
+                store, capacity, retention, seeds, max_draws, limiter, chain == "raise", home, grows
             )
             self._first = Reader(self.shared, view, sampler, transforms)
             self.shared.first = self._first
@@ -193,6 +185,7 @@ class Memory:
         limiter: ReplayRatio | None,
         strict: bool,
         home: Home | None,
+        grows: bool,
     ) -> None:
         """Takes the rows from the store, new ones or those that are there."""
         schema, outside = self._schema, store.outside
@@ -208,7 +201,12 @@ class Memory:
         if limiter is not None:
             limiter.open(self._streams or 1)
         self._rows = rows
-        self.shared = Shared(rows, store, seeds, retention, limit, limiter, home)
+        self.shared = shared = Shared(rows, store, seeds, retention, limit, limiter, home)
+        self._adding = (
+            AddingSteps(schema, rows, shared, grows)
+            if isinstance(rows, Streams)
+            else AddingExamples(schema, rows, shared, grows)
+        )
         if outside is not None and outside.looks:
             self.shared.guard(MemoryLock(rows, outside, self.shared.look))
 
@@ -282,19 +280,18 @@ class Memory:
             SchemaError: a name, shape, dtype or value does not fit; nothing was changed.
             ChainError: the chain broke and `chain="raise"`; nothing was changed.
         """
-        rows = self._rows
-        if isinstance(rows, Examples):
+        adding = self._adding
+        if isinstance(adding, AddingExamples):
             refuse("add", "a memory of examples", stream=stream, valid=valid)
-            flat = self._schema.check(fields)
-            return int(self._keep_examples(rows, with_axis(flat, self._schema), 1)[0])
+            return adding.one(fields)
         if self._streams is None:
             if stream is not None or valid is not None:
                 refuse("add", "a memory made with streams=None", stream=stream, valid=valid)
-            return self._add_one(rows, 0, fields)
+            return adding.one(0, fields)
         if isinstance(stream, (int, np.integer)) and not isinstance(stream, bool):
             refuse("add", "a single stream", valid=valid)
-            return self._add_one(rows, self._one_stream(stream), fields)
-        return self._add_each(rows, self._many_streams(stream), valid, fields)
+            return adding.one(one_stream(stream, self._streams), fields)
+        return adding.each(many_streams(stream, self._streams), valid, fields)
 
     def extend(self, *, stream: int | None = None, **fields: Any) -> NDArray[np.int64]:
         """Adds T steps of one stream in time order, or B examples, at once.
@@ -312,33 +309,17 @@ class Memory:
             SchemaError: as for `add`; nothing was changed.
             ChainError: as for `add`; nothing was changed.
         """
-        rows = self._rows
+        adding = self._adding
         count = rows_given(fields)
-        if isinstance(rows, Examples):
+        if isinstance(adding, AddingExamples):
             refuse("extend", "a memory of examples", stream=stream)
-            return self._keep_examples(rows, self._schema.check(fields, (count,)), count)
+            return adding.many(fields, count)
         if self._streams is None:
             refuse("extend", "a memory made with streams=None", stream=stream)
             stream = 0
         elif stream is None:
             raise SchemaError(f"extend: stream: expected one of 0 to {self._streams - 1}, got None")
-        stream = self._one_stream(stream)
-        flat = self._schema.check(fields, (count,))
-        keep = self._schema.finite_rows(flat, (count,))
-        with self._writing(count):
-            self.shared.check_changeable()
-            before = rows.found
-            if keep is None:
-                keys = rows.extend(stream, flat, count)
-                self.shared.observe(flat)
-            else:
-                keys = np.full(count, -1, np.int64)
-                kept, many, afresh = without_dropped(flat, keep)
-                keys[keep] = rows.extend(stream, kept, many, afresh)
-                self.shared.observe(kept)
-                rows.refuse(np.array([stream]), int((~keep).sum()), cut=not keep[-1])
-        self._warn_of_breaks(rows.found - before)
-        return keys
+        return adding.many(one_stream(stream, self._streams or 1), fields, count)
 
     def sample(
         self,
@@ -383,9 +364,9 @@ class Memory:
         if stream is None:
             streams = np.arange(rows.count)
         elif isinstance(stream, (int, np.integer)) and not isinstance(stream, bool):
-            streams = np.array([self._one_stream(stream)])
+            streams = np.array([one_stream(stream, rows.count)])
         else:
-            streams = self._many_streams(stream)
+            streams = many_streams(stream, rows.count)
         with self.shared.lock:
             self.shared.check_changeable()
             return rows.cut(streams)
@@ -413,7 +394,7 @@ class Memory:
 
     def keep_growing(self) -> None:
         """Goes on as a memory that was made with `capacity=None`."""
-        self.grows = self._settings["grows"] = True
+        self._adding.grows = self._settings["grows"] = True
 
     def swap(self, *, probability: float = 0.5, **fields: Any) -> Batch:
         """Gives B examples and takes B, one for each, at once: the image pool of GAN training.
@@ -434,8 +415,8 @@ class Memory:
             SchemaError: as for `extend`; nothing was changed.
             ConfigurationError: a memory of steps, or with another retention rule than `Fifo`.
         """
-        rows = self._rows
-        if isinstance(rows, Streams):
+        adding = self._adding
+        if isinstance(adding, AddingSteps):
             raise ConfigurationError("swap: steps stay in their episodes; use Schema.examples")
         if type(self.shared.retention) is not Fifo:
             raise ConfigurationError(
@@ -443,15 +424,7 @@ class Memory:
             )
         if not 0 <= probability <= 1:
             raise ConfigurationError(f"swap: expected a probability, got {probability!r}")
-        count = rows_given(fields)
-        flat = self._schema.check(fields, (count,))
-        if self._schema.finite_rows(flat, (count,)) is not None:
-            raise SchemaError("swap: expected finite values, got NaN or infinity")
-        with self._writing(count):
-            self.shared.check_changeable()
-            self.shared.check_writable()
-            taken, key = rows.swap(flat, count, probability)
-            self.shared.observe(flat)
+        taken, key = adding.swap(fields, rows_given(fields), probability)
         return Batch(nested(self._schema.fields, taken) | {"key": key})
 
     def clear(self) -> None:
@@ -652,151 +625,3 @@ class Memory:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    def _writing(self, count: int, longest: int | None = None) -> AbstractContextManager[Any]:
-        """The lock, for adding so many rows; `longest`: at most so many to one stream."""
-        if self.shared.limiter is None and not self.grows:
-            return self.shared.lock
-        return self._admitted(count, count if longest is None else longest)
-
-    @contextmanager
-    def _admitted(self, count: int, longest: int) -> Iterator[None]:
-        """The lock, once the limiter lets us in, and with room for so many rows."""
-        shared = self.shared
-        if shared.limiter is not None:
-            shared.limiter.add(count)
-        try:
-            with shared.lock:
-                shared.check_changeable()
-                while self.grows and self._make_room(longest):
-                    # the lock was let go: others may have taken that room, or drawn ahead
-                    shared.check_changeable()
-                yield
-        except BaseException:
-            if shared.limiter is not None:
-                shared.limiter.take_back(added=count)
-            raise
-
-    def _make_room(self, count: int) -> bool:
-        """Grows, by doubling, so that so many more rows fit into every stream; False: they do."""
-        rows, streams = self._rows, 1
-        if isinstance(rows, Streams):
-            # each step may end an episode, and the first one break off another
-            count, streams = 2 * count + 2, rows.count
-        size = rows.capacity // streams
-        wanted = size
-        while rows.used + count > wanted:
-            wanted *= 2
-        if wanted > size:
-            self.shared.resize(wanted * streams, grows=True)
-        return wanted > size
-
-    def _add_one(self, rows: Streams, stream: int, fields: dict[str, Any]) -> int:
-        flat = self._schema.check(fields)
-        dropped = self._schema.finite_rows(flat) is not None
-        with self._writing(1):
-            self.shared.check_changeable()
-            before = rows.found
-            if dropped:
-                rows.refuse(np.array([stream]))
-                return -1
-            key = rows.append(stream, flat)
-            if self.shared.watched:
-                self.shared.observe(flat)
-        if rows.found != before:
-            self._warn_of_breaks(rows.found - before)
-        return key
-
-    def _add_each(
-        self, rows: Streams, streams: NDArray[np.int64], valid: Any, fields: dict[str, Any]
-    ) -> NDArray[np.int64]:
-        only = None if valid is None else checked_mask(valid, len(streams))
-        flat = self._schema.check(fields, (len(streams),), only)
-        chosen = None if only is None else np.flatnonzero(only)
-        count = len(streams) if chosen is None else len(chosen)
-        keep = self._schema.finite_rows(flat, (count,))
-        with self._writing(count, longest=1):
-            self.shared.check_changeable()
-            before = rows.found
-            if chosen is not None or keep is not None:
-                keys = self._add_some(rows, streams, chosen, keep, flat)
-            elif count > 1:
-                keys = rows.append_each(streams, flat)
-                self.shared.observe(flat)
-            else:
-                # a vector of one environment, as whole numbers
-                only_one = {name: value[0] for name, value in flat.items()}
-                keys = np.array([rows.append(int(streams[0]), only_one)])
-                self.shared.observe(only_one)
-        if rows.found != before:
-            self._warn_of_breaks(rows.found - before)
-        return keys
-
-    def _add_some(
-        self,
-        rows: Streams,
-        streams: NDArray[np.int64],
-        chosen: NDArray[np.intp] | None,
-        keep: NDArray[np.bool_] | None,
-        flat: dict[str, Any],
-    ) -> NDArray[np.int64]:
-        """Adds to the chosen places of `streams`, but for rows that are not to be kept."""
-        keys = np.full(len(streams), -1, np.int64)
-        chosen = np.arange(len(streams)) if chosen is None else chosen
-        if keep is not None:
-            flat = {name: value[keep] for name, value in flat.items()}
-            lost, chosen = chosen[~keep], chosen[keep]
-        if len(chosen):
-            keys[chosen] = rows.append_each(streams[chosen], flat)
-            self.shared.observe(flat)
-        if keep is not None:
-            rows.refuse(streams[lost])
-        return keys
-
-    def _keep_examples(self, rows: Examples, flat: dict[str, Any], count: int) -> NDArray[np.int64]:
-        keep = self._schema.finite_rows(flat, (count,))
-        with self._writing(count):
-            self.shared.check_changeable()
-            self.shared.check_writable()
-            if keep is None:
-                keys = rows.extend(flat, count)
-                self.shared.observe(flat)
-                return keys
-            keys = np.full(count, -1, np.int64)
-            kept = {name: value[keep] for name, value in flat.items()}
-            keys[keep] = rows.extend(kept, int(keep.sum()))
-            self.shared.observe(kept)
-            rows.refused += int((~keep).sum())
-            return keys
-
-    def _one_stream(self, stream: Any) -> int:
-        count = self._streams or 1
-        number = not isinstance(stream, bool) and isinstance(stream, (int, np.integer))
-        if not number or not 0 <= stream < count:
-            raise SchemaError(f"stream: expected one of 0 to {count - 1}, got {stream!r}")
-        return int(stream)
-
-    def _many_streams(self, streams: Any) -> NDArray[np.int64]:
-        if streams is None:
-            return np.arange(self._streams or 1)
-        if np.ndim(streams) != 1:
-            raise SchemaError(f"stream: expected a number or a sequence of them, got {streams!r}")
-        chosen = np.array([self._one_stream(stream) for stream in streams], np.int64)
-        if len(np.unique(chosen)) < len(chosen):
-            raise SchemaError(f"stream: expected different streams, got {list(streams)}")
-        return chosen
-
-    def _warn_of_breaks(self, new: int) -> None:
-        """Warns when the count of broken chains has just reached 1, 10, 100, ..."""
-        rows = self._rows
-        assert isinstance(rows, Streams)
-        count = rows.chain_breaks
-        before = count - new
-        if new and (len(str(count)) > len(str(before)) or not before):
-            warnings.warn(
-                f"{count} broken chains: a step's obs was not the next_obs before it, "
-                "as after a reset that was not reported; that episode was closed as truncated. "
-                "Pass terminated or truncated at an episode's end, or call memory.cut().",
-                ChainBreakWarning,
-                stacklevel=4,
-            )

@@ -22,7 +22,10 @@ from recollect.saving import manifest, snapshot
 from recollect.streams import Streams
 from saving.worlds import EXAMPLES, STEPS, examples, prove_examples, prove_steps, steps
 
-ROWS = ("streams.py", "examples.py", "cursors.py", "arrays.py", "directory.py", "shared.py")
+ROWS = (
+    *("streams.py", "ownership.py", "rings.py", "examples.py", "cursors.py"),
+    *("arrays.py", "directory.py", "shared.py"),
+)
 SAVING = ("snapshot.py", "manifest.py", "files.py")
 PASSED_OVER = ("_checksums", "whole", "held", "check", "<listcomp>", "<dictcomp>", "<genexpr>")
 STREAMS, ROOM, FIRST = 2, 20, 41

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import recollect as rc
-from recollect.streams import NUMBER_MASK
+from recollect.rings import NUMBER_MASK
 from saving.worlds import EXAMPLES, STEPS, abandon, examples, prove_examples, prove_steps, steps
 
 KILLS = 46

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import recollect as rc
-from recollect.streams import NUMBER_MASK, STREAM_SHIFT
+from recollect.rings import NUMBER_MASK, STREAM_SHIFT
 from saving.actors import (
     SCHEMA,
     VERSIONS,

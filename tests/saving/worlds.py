@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import recollect as rc
-from recollect.streams import NUMBER_MASK, STREAM_SHIFT
+from recollect.rings import NUMBER_MASK, STREAM_SHIFT
 
 LARGE = 1100
 """Bytes of a field that has an array of its own."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from recollect import marks
 from recollect.errors import DamagedError, StorageError
+from recollect.rings import STREAM_SHIFT
 from recollect.saving import manifest
 from recollect.saving.contents import (
     Contents,
@@ -26,7 +27,6 @@ from recollect.saving.contents import (
 )
 from recollect.saving.state import State
 from recollect.stores.directory import ADDED, STATE
-from recollect.streams import STREAM_SHIFT
 
 PARTS = ("view", "sampler", "retention", "transforms", "limiter", "max_draws", "chain")
 

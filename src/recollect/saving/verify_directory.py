@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recollect import marks
 from recollect.errors import DamagedError, StorageError
+from recollect.rings import STREAM_SHIFT
 from recollect.saving import rowchecks
 from recollect.saving.contents import DirectoryContents, Part
 from recollect.saving.findings import Finding, in_position, in_state, some, twice
@@ -19,7 +20,6 @@ from recollect.saving.state import State
 from recollect.stores.base import Slots
 from recollect.stores.directory import ADDED, ALLOWED, CURSORS, REWRITTEN, ROWS, STATE, VERSION
 from recollect.stores.files import named
-from recollect.streams import STREAM_SHIFT
 
 Rows = dict[str, NDArray[Any]]
 
