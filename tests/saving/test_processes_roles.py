@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import recollect as rc
+from recollect.saving import manifest
 from saving.actors import (
     SCHEMA,
     Child,
@@ -233,6 +234,33 @@ def test_a_memory_is_resized_by_its_only_user(folder: Path) -> None:
         with rc.open(folder / "memory", mode="r") as again:
             assert len(again) == len(memory)
             prove_steps(again)
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["as made", "with a part given"])
+def test_who_looks_in_while_it_is_resized_sees_the_new_rows_or_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    read = manifest.read
+    with made(folder) as memory:
+        memory.extend(stream=0, **rows(0, np.arange(50)))
+        capacities = iter([STREAMS * 100, STREAMS * 200])
+
+        def read_just_before(path: Path) -> dict[str, Any]:
+            """What is read no longer holds when it is returned, twice."""
+            found = read(path)
+            for capacity in capacities:
+                memory.resize(capacity)
+                break
+            return found
+
+        monkeypatch.setattr(manifest, "read", read_just_before)
+        if given:
+            with pytest.raises(rc.StorageError, match="resized it meanwhile; open it again"):
+                rc.open(folder / "memory", mode="r", sampler=rc.Uniform())
+            return
+        with rc.open(folder / "memory", mode="r") as third:
+            assert third.capacity == memory.capacity == STREAMS * 200
+            prove_steps(third)
 
 
 def test_a_memory_that_grows_has_one_writer(folder: Path) -> None:

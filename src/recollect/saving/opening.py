@@ -12,7 +12,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from recollect.errors import ConfigurationError, StorageError
+from recollect.errors import ConfigurationError, RecollectError, StorageError
 from recollect.limits import ReplayRatio
 from recollect.memory import Memory
 from recollect.retention.base import Retention
@@ -120,14 +120,32 @@ def open_memory(
             raise ConfigurationError(f'{folder}: a snapshot is loaded, mode="r" is for directories')
         memory = _loaded(folder, found, arguments, store)
     elif store is None or (isinstance(store, Directory) and store.path == folder):
-        directory = Directory(folder)
-        directory.mode = "own" if mode == "a" else "read"
-        memory = Memory(store=directory, **arguments)
+        memory = _in_place(folder, found, given, mode)
     else:
         memory = _copied(folder, found, arguments, store)
     if episodes == "cut" and mode == "a" and memory.schema.kind == "steps":
         memory.cut()
     return memory
+
+
+def _in_place(
+    folder: Path, found: Mapping[str, Any], given: Mapping[str, Any], mode: Literal["a", "r"]
+) -> Memory:
+    """A directory, to go on with or to look into."""
+    while True:
+        directory = Directory(folder)
+        directory.mode = "own" if mode == "a" else "read"
+        try:
+            return Memory(store=directory, **_arguments(found["settings"], given))
+        except RecollectError as error:
+            # its learner may have resized it, and removed the rows that were about to be opened
+            before, found = found, manifest.read(folder)
+            if mode == "a" or found == before:
+                raise
+            if given:  # parts that were opened cannot be opened again
+                raise StorageError(
+                    f"{folder}: its learner has resized it meanwhile; open it again"
+                ) from error
 
 
 def _stream(folder: Path, stream: int, timeout: float, cut: bool) -> StreamWriter:
