@@ -120,3 +120,16 @@ def test_callables_take_turns():
     assert set(times) == {"a", "b"}
     assert all(time.low <= time.median <= time.high for time in times.values())
     assert "ba" in "".join(np.array(order[-10_000:]))
+
+
+def test_one_call_that_takes_long_does_not_decide_how_many_there_are(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    for late in range(1, 40):
+        made = [0]
+
+        def call(late=late, made=made):
+            made[0] += 1
+            now[0] += 1.0 if made[0] == late else 0.001
+
+        assert timing._repeats(call, seconds=0.02) == 20, late
