@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import recollect as rc
-from recollect.learners import dqn
+from recollect.learners.dqn import Progress, learning, playing, train, training
 from recollect.learners.presets import preset
 
 STEPS = {"CartPole-v1": 8_000, "MinAtar/Breakout-v1": 3_000, "ALE/Breakout-v5": 3_000}
@@ -49,7 +49,7 @@ def measure(env: str) -> tuple[float, dict[str, float], int]:
     parts: dict[str, float] = defaultdict(float)
     begun, first = 0.0, 0
 
-    def report(progress: dqn.Progress) -> None:
+    def report(progress: Progress) -> None:
         nonlocal begun, first
         if not begun and progress.step >= settled:
             begun, first = time.perf_counter(), progress.step
@@ -57,9 +57,9 @@ def measure(env: str) -> tuple[float, dict[str, float], int]:
 
     with ExitStack() as stack:
         for part, owner, name in (
-            ("network", dqn, "greedy"),
-            ("network", dqn, "td_error"),
-            ("network", dqn, "weighted_huber"),
+            ("network", playing, "greedy"),
+            ("network", learning, "td_error"),
+            ("network", learning, "weighted_huber"),
             ("network", torch.autograd, "backward"),
             ("network", nn.utils, "clip_grad_norm_"),
             ("memory", rc.Memory, "add"),
@@ -69,12 +69,12 @@ def measure(env: str) -> tuple[float, dict[str, float], int]:
         ):
             stack.enter_context(_timed(owner, name, parts, part))
         for owner, name, methods in (
-            (dqn, "make_envs", {"environment": ("step", "reset")}),
+            (training, "make_envs", {"environment": ("step", "reset")}),
             (torch.optim, "Adam", {"network": ("step", "zero_grad")}),
         ):
             stack.enter_context(_made_timed(owner, name, parts, methods))
-        stack.enter_context(mock.patch.object(dqn, "evaluate", return_value=np.zeros(1)))
-        dqn.train(config, report)
+        stack.enter_context(mock.patch.object(playing, "evaluate", return_value=np.zeros(1)))
+        train(config, report)
     return time.perf_counter() - begun, parts, config.steps - first
 
 

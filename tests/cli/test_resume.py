@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -39,21 +41,33 @@ def copied(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "copied")
 
 
-@pytest.fixture
-def stopped(tmp_path, capsys, monkeypatch):
-    """The folder of the same run, stopped by Ctrl-C."""
-    folder, write = tmp_path / "stopped", Log.write
+@contextmanager
+def ctrl_c_at(step):
+    """Presses it at the first news after so many steps."""
+    write = Log.write
 
     def interrupt(self, report):
         write(self, report)
-        if report.step >= 450:
+        if report.step >= step:
             signal.raise_signal(signal.SIGINT)
 
     former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Log, "write", interrupt)
-        assert main([*OPTIONS, "--run-dir", str(folder)]) == 130
+        yield
     signal.signal(signal.SIGINT, former)
+
+
+class Killed(BaseException):
+    """As good as a killed process."""
+
+
+@pytest.fixture
+def stopped(tmp_path, capsys):
+    """The folder of the same run, stopped by Ctrl-C."""
+    folder = tmp_path / "stopped"
+    with ctrl_c_at(450):
+        assert main([*OPTIONS, "--run-dir", str(folder)]) == 130
     assert f"recollect train dqn --resume {folder}" in capsys.readouterr().out
     return folder
 
@@ -62,7 +76,8 @@ def scalars(folder):
     """All that TensorBoard shows."""
     board = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0}).Reload()
     return {
-        name: [(event.step, event.value) for event in board.Scalars(name)]
+        # files of the same second are read in no order that means anything
+        name: sorted((event.step, event.value) for event in board.Scalars(name))
         for name in board.Tags()["scalars"]
     }
 
@@ -144,6 +159,85 @@ def test_a_finished_run_goes_on_if_there_is_more_to_do(copied, finished, capsys)
     assert config.pop("options") == former.pop("options") | {"test_episodes": 3}
     assert config == former
     assert RunFolder(copied).load_evaluation()["episodes"] == 3
+
+
+def test_a_finished_run_that_goes_on_is_not_finished_until_it_is_again(copied):
+    with ctrl_c_at(900):
+        assert main(["train", "--resume", str(copied), "--steps", "1000"]) == 130
+    assert not RunFolder(copied).finished
+    assert main(["train", "--resume", str(copied)]) == 0
+    assert RunFolder(copied).finished
+    assert (copied / "log.csv").read_text().splitlines()[-1].startswith("1000,")
+
+
+WITHOUT = [*OPTIONS, "--test-episodes", "0"]
+"""The same run without a final evaluation."""
+
+
+@pytest.fixture(scope="module")
+def untested(tmp_path_factory):
+    """The folder of a run that was never stopped, nor evaluated at its end."""
+    folder = tmp_path_factory.mktemp("runs") / "untested"
+    assert main([*WITHOUT, "--run-dir", str(folder)]) == 0
+    return folder
+
+
+def contents(folder):
+    """The bytes of every file."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_without_a_final_evaluation_is_finished_too(untested, capsys):
+    before = contents(untested)
+    assert main(["train", "dqn", "--resume", str(untested)]) == 0
+    assert capsys.readouterr().out == (
+        f"{untested} is finished: 800 of 800 steps; "
+        "it goes on if --steps or --test-episodes is larger\n"
+    )
+    assert contents(untested) == before
+    assert RunFolder(untested).load_evaluation() is None
+    assert main(["info", str(untested)]) == 0
+    assert re.search("final evaluation +none", capsys.readouterr().out)
+
+
+def test_it_is_evaluated_if_that_is_asked_for_later(finished, untested, tmp_path, capsys):
+    folder = shutil.copytree(untested, tmp_path / "run")
+    assert main(["train", "dqn", "--resume", str(folder), "--test-episodes", "2"]) == 0
+    assert "greedy return over 2 fresh episodes" in capsys.readouterr().out
+    assert_same(finished, folder)
+    assert main(["train", "dqn", "--resume", str(folder)]) == 0
+    assert "is finished: 800 of 800 steps; it goes on if --steps is larger\n" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("step", [450, 800])
+def test_a_stop_of_a_run_without_a_final_evaluation(untested, tmp_path, capsys, step):
+    folder = tmp_path / "stopped"
+    with ctrl_c_at(step):
+        assert main([*WITHOUT, "--run-dir", str(folder)]) == 130
+    assert not RunFolder(folder).finished
+    assert main(["train", "--resume", str(folder)]) == 0
+    assert f"going on with {folder} from step {step // 100}" in capsys.readouterr().out
+    assert RunFolder(folder).finished
+    assert_same(untested, folder)
+
+
+@pytest.mark.parametrize("options", [OPTIONS, WITHOUT], ids=["tested", "untested"])
+def test_a_kill_after_the_last_checkpoint(request, tmp_path, monkeypatch, options):
+    """All steps were taken, but what they came to was not saved yet."""
+
+    def kill(self, network):
+        raise Killed
+
+    folder = tmp_path / "killed"
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(RunFolder, "save_model", kill)
+        main([*options, "--run-dir", str(folder)])
+    assert (folder / "checkpoint" / "learner-800").exists()
+    assert main(["train", "--resume", str(folder)]) == 0
+    whole = "finished" if options is OPTIONS else "untested"
+    assert_same(request.getfixturevalue(whole), folder)
 
 
 def test_the_settings_are_those_of_the_run(finished, capsys, monkeypatch):

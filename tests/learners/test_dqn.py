@@ -1,4 +1,4 @@
-"""The DQN learner: its formulas by hand, and that it learns, repeatably."""
+"""DQN as a whole: that it learns, repeatably, as its settings say, and reports what happens."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from gymnasium import spaces
 
 import recollect as rc
 from recollect.learners import dqn
+from recollect.learners.dqn import learning, playing, training
+from recollect.learners.environments import make_env
 
 
 class Corridor(gym.Env[np.ndarray, np.int64]):
@@ -76,7 +78,7 @@ SMALL = dqn.DQNConfig(
 )
 def test_it_learns_the_shortest_way(options):
     trained = dqn.train(replace(SMALL, **options))
-    env = dqn.make_env("Corridor-v0")
+    env = make_env("Corridor-v0")
     returns = dqn.evaluate(trained.network, env, 3, seed=dqn.Seeds.of(SMALL.seed).test)
     assert returns == pytest.approx([Corridor.best] * 3)
     assert trained.score == pytest.approx(Corridor.best)
@@ -113,7 +115,7 @@ def test_it_trains_on_atari_and_stores_each_frame_once():
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dqn, "HEARTBEAT", 10)
+        patch.setattr(training, "HEARTBEAT", 10)
         trained = dqn.train(config, stop)
     assert trained.interrupted
     assert reports[-1].updates == 2
@@ -123,7 +125,7 @@ def test_it_trains_on_atari_and_stores_each_frame_once():
 
 def test_it_learns_to_balance_a_pole_for_a_while():
     trained = dqn.train(dqn.DQNConfig(steps=4_000, eval_every=1_000, eval_episodes=5))
-    returns = dqn.evaluate(trained.network, dqn.make_env("CartPole-v1"), 10, seed=7)
+    returns = dqn.evaluate(trained.network, make_env("CartPole-v1"), 10, seed=7)
     assert returns.mean() > 100  # random actions last for about 20 steps
 
 
@@ -139,57 +141,6 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another():
     assert first == second
     assert all(torch.equal(weights[name], same[name]) for name in weights)
     assert first != third
-
-
-class Line(torch.nn.Module):
-    """Action values (slope_0 * obs, slope_1 * obs) of a scalar observation."""
-
-    def __init__(self, *slopes: float) -> None:
-        super().__init__()
-        self.slopes = torch.nn.Parameter(torch.tensor([slopes]))
-
-    def forward(self, obs: torch.Tensor) -> torch.Tensor:
-        return obs * self.slopes
-
-
-@pytest.mark.parametrize(
-    ("terminated", "truncated", "ends"),
-    [
-        (False, False, False),
-        (False, True, False),  # the true last observation has a value
-        (True, False, True),
-        (True, True, True),
-    ],
-)
-@pytest.mark.parametrize(("action", "slope"), [(0, 4.25), (1, 1.0)])
-# of the target's values of the next state, -3 and 6, its own best, or that of the network's best
-@pytest.mark.parametrize(("double", "future"), [(False, 6), (True, -3)])
-def test_td_error_and_loss_by_hand(terminated, truncated, ends, action, slope, double, future):
-    goal = 1.5 if ends else 1.5 + 0.5 * future
-    schema = rc.Schema.steps(obs=rc.Field((1,), np.float32), action=rc.Field((), np.int64))
-    memory = rc.Memory(schema, 10, view=rc.Transition(gamma=0.5), seed=0)
-    memory.add(
-        obs=np.ones(1, np.float32),
-        action=action,
-        reward=1.5,
-        next_obs=np.full(1, 3, np.float32),
-        terminated=terminated,
-        truncated=truncated,
-    )
-    network, target = Line(4.25, 1.0), Line(-1.0, 2.0)
-    errors = dqn.td_error(network, target, memory.sample(4).torch(), double=double)
-    assert errors.tolist() == pytest.approx([slope - goal] * 4)
-    error = abs(slope - goal)
-    huber = 0.5 * error**2 if error <= 1 else error - 0.5
-    loss = dqn.weighted_huber(errors, torch.tensor([1.0, 1.0, 1.5, 0.5]))
-    assert loss.item() == pytest.approx(huber)
-    assert dqn.weighted_huber(errors, torch.full((4,), 0.5)).item() == pytest.approx(huber / 2)
-
-    loss.backward()
-    slopes = network.slopes.grad.flatten()
-    assert slopes[action].item() == pytest.approx(float(np.clip(slope - goal, -1, 1)))
-    assert slopes[1 - action].item() == 0
-    assert target.slopes.grad is None
 
 
 def test_epsilon_falls_evenly_from_start_to_end():
@@ -266,7 +217,7 @@ def test_without_target_network_the_network_is_its_own(monkeypatch, target, doub
         seen.add((network is goal, twice))
         return error(network, goal, batch, twice)
 
-    monkeypatch.setattr(dqn, "td_error", spy)
+    monkeypatch.setattr(learning, "td_error", spy)
     dqn.train(replace(SMALL, steps=300, target=target, double=double))
     # choosing by the network and by the target is then the same
     assert seen == {(target == "off", target == "on" and double == "on")}
@@ -299,7 +250,7 @@ def test_prioritized_replay_gives_each_drawn_row_its_error(monkeypatch):
 
 
 def test_progress_is_reported_within_endless_episodes(monkeypatch):
-    monkeypatch.setattr(dqn, "HEARTBEAT", 10)
+    monkeypatch.setattr(training, "HEARTBEAT", 10)
     reports: list[dqn.Progress] = []
     dqn.train(replace(SMALL, steps=25, warmup=100), reports.append)
     assert [report.step for report in reports if report.episode_return is None] == [10, 20]
@@ -312,7 +263,7 @@ def test_the_weights_of_the_best_evaluation_are_kept(monkeypatch):
         seen.append({name: value.clone() for name, value in network.state_dict().items()})
         return np.array([scores[len(seen) - 1]])
 
-    monkeypatch.setattr(dqn, "evaluate", evaluate)
+    monkeypatch.setattr(playing, "evaluate", evaluate)
     trained = dqn.train(replace(SMALL, steps=1_000, eval_every=250))
     assert trained.score == 3.0
     kept = trained.network.state_dict()
@@ -331,48 +282,3 @@ def test_an_interrupted_run_returns_what_it_learned(stop, evaluated):
     assert trained.interrupted
     assert stop <= trained.steps < SMALL.steps
     assert (trained.score is not None) == evaluated
-
-
-def test_evaluation_is_decided_by_its_seed():
-    network = dqn.train(dqn.DQNConfig(steps=100)).network
-    env = dqn.make_env("CartPole-v1")
-    first = dqn.evaluate(network, env, 6, seed=5)
-    going_on = dqn.evaluate(network, env, 6)
-    again = dqn.evaluate(network, env, 6, seed=5)
-    np.testing.assert_array_equal(first, again)
-    assert (first != going_on).any()
-
-
-def test_every_source_of_chance_has_its_own_seed():
-    assert len(set(dqn.Seeds.of(1)) | set(dqn.Seeds.of(2))) == 2 * len(dqn.Seeds._fields)
-    assert dqn.Seeds.of(1) == dqn.Seeds.of(1)
-
-
-@pytest.mark.parametrize("name", ["nonsense", "cuda:99", "cpu:x", "meta"])
-def test_devices_that_cannot_be_used(name):
-    with pytest.raises(rc.ConfigurationError, match=f"cannot use the device '{name}'"):
-        dqn.find_device(name)
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("steps", 0),
-        ("batch_size", 0),
-        ("hidden", (64, 0)),
-        ("capacity", 1),
-        ("seed", -1),
-        ("warmup", -1),
-        ("learning_rate", 0.0),
-        ("learning_rate", float("nan")),
-        ("max_grad_norm", float("inf")),
-        ("gamma", 1.01),
-        ("epsilon_end", -0.1),
-        ("envs", 0),
-        ("n_step_end", 0),
-        ("adam_epsilon", 0.0),
-    ],
-)
-def test_settings_out_of_range(option, value):
-    with pytest.raises(rc.ConfigurationError, match=f"{option} must be"):
-        dqn.DQNConfig(**{option: value})

@@ -15,6 +15,7 @@ from gymnasium import spaces
 import recollect as rc
 from recollect.learners import dqn
 from recollect.learners.checkpoints import Checkpoints
+from recollect.learners.dqn import playing, training
 
 CONFIG = dqn.DQNConfig(
     steps=600,
@@ -153,7 +154,7 @@ def test_a_stopped_run_of_atari_goes_on_as_if_it_had_not_been(keys, tmp_path, mo
         env.reset()
         return np.array([np.mean([env.step(1)[0].mean() for _ in range(20)])])
 
-    monkeypatch.setattr(dqn, "evaluate", evaluate)
+    monkeypatch.setattr(playing, "evaluate", evaluate)
     config = replace(
         CONFIG,
         env="ALE/Breakout-v5",
@@ -203,7 +204,7 @@ def test_an_evaluation_that_was_stopped_is_made_again(keys, tmp_path, monkeypatc
             ctrl_c()  # at once
         return evaluate(network, env, episodes, seed)
 
-    monkeypatch.setattr(dqn, "evaluate", stopped)
+    monkeypatch.setattr(playing, "evaluate", stopped)
     checkpoints, reports = Checkpoints(tmp_path, every=10_000), []
     trained = dqn.train(CONFIG, reports.append, checkpoints)
     assert trained.interrupted and trained.steps == 400
@@ -214,7 +215,7 @@ def test_an_evaluation_that_was_stopped_is_made_again(keys, tmp_path, monkeypatc
 
 
 def test_ctrl_c_does_not_wait_for_an_evaluation(keys, tmp_path, monkeypatch):
-    monkeypatch.setattr(dqn, "HEARTBEAT", 200)  # a report where one is due
+    monkeypatch.setattr(training, "HEARTBEAT", 200)  # a report where one is due
     config = replace(CONFIG, seed=2)
     expected = whole(config, keys)
     checkpoints, reports = Checkpoints(tmp_path, every=10_000), []

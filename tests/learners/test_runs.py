@@ -226,7 +226,9 @@ def test_a_model_is_never_executed(saved):
 
 
 def test_the_evaluation_comes_back(saved):
-    assert saved.load_evaluation() is None
+    assert saved.load_evaluation() is None and not saved.finished
+    saved.save_evaluation(episodes=0)  # there was to be none
+    assert saved.load_evaluation() is None and saved.finished
     results = {"episodes": 2, "mean": 1.5, "standard_deviation": 0.5, "min": 1.0}
     saved.save_evaluation(**results)
     assert saved.load_evaluation() == results

@@ -16,7 +16,7 @@ from recollect.cli.compare import print_table
 from recollect.errors import ConfigurationError
 from recollect.experiments.rehearsal import Comparison
 from recollect.learners import rehearsal_plots
-from recollect.learners.dqn import find_device
+from recollect.learners.devices import find_device
 from recollect.learners.rehearsal import (
     Progress,
     RehearsalConfig,

@@ -25,13 +25,13 @@ from recollect.cli.display import display
 from recollect.errors import ConfigurationError, RecollectError
 from recollect.learners import plots, presets
 from recollect.learners.checkpoints import Checkpoint, Checkpoints
+from recollect.learners.devices import find_device
 from recollect.learners.dqn import (
     Counts,
     DQNConfig,
     Progress,
     Seeds,
     evaluate,
-    find_device,
     train,
 )
 from recollect.learners.environments import make_env
@@ -92,10 +92,13 @@ class TrainDQN:
         self._check_same(record.config)
         begun = Checkpoints(folder.checkpoint).load()
         counts, steps = Counts.of(begun), self.config.steps
-        if counts.step >= steps and folder.evaluation.exists():
+        finished = counts.step >= steps and folder.finished
+        evaluated = finished and folder.load_evaluation() is not None
+        if finished and (evaluated or not self.test_episodes):
+            more = "--steps" if evaluated else "--steps or --test-episodes"
             print(
                 f"{folder.path} is finished: {counts.step:,} of {steps:,} steps; "
-                "it goes on if --steps is larger"
+                f"it goes on if {more} is larger"
             )
             return 0
         self._check_can_start()
@@ -160,6 +163,8 @@ class TrainDQN:
             print(f"stopped at step {trained.steps:,} of {config.steps:,}")
         elif self.test_episodes:
             finished = self._evaluate(trained.network, folder)
+        else:
+            folder.save_evaluation(episodes=0)
         print(f"model           {folder.model}")
         print(f"learning curve  {folder.curve}")
         print(f"log             {folder.log}")

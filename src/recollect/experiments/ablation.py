@@ -134,7 +134,7 @@ class Ablation:
                 f"{folder.path} holds a run with other options than this experiment's; "
                 "go on with the options of before, or choose another --out"
             )
-        return folder.evaluation.exists()
+        return folder.finished
 
     def train(self, jobs: int, say: Callable[[str], None] = lambda line: None) -> None:
         """Trains what has not been trained yet, in so many processes.

@@ -1,1 +1,1 @@
-"""Learners: single files that read from top to bottom and train an agent from a memory."""
+"""Learners: they read from top to bottom and train an agent from a memory."""

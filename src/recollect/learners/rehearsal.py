@@ -37,7 +37,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 import recollect as rc
 from recollect.errors import ConfigurationError
 from recollect.interop.images import Labelled
-from recollect.learners.dqn import find_device
+from recollect.learners.devices import find_device
 from recollect.learners.networks import mlp
 from recollect.learners.tasks import Scenario, Stream, Task, joined, load, make_stream
 from recollect.retention.balanced import Balanced

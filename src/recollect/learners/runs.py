@@ -24,6 +24,7 @@ import recollect as rc
 from recollect.errors import ConfigurationError
 from recollect.learners import dqn
 from recollect.learners.checkpoints import Checkpoints
+from recollect.learners.devices import find_device
 from recollect.learners.environments import make_env
 from recollect.stores.locks import FileLock
 
@@ -41,7 +42,8 @@ class RunFolder:
     - `log.csv`: a line for each report of progress; what it says nothing of is left empty
     - `model.pt`: the weights, a PyTorch state dict
     - `curve.png`: the learning curve
-    - `evaluation.json`: the final evaluation; it is written last, so the run is finished
+    - `evaluation.json`: the final evaluation, even if it had 0 episodes; it is written last, so the
+      run is finished
     - `tensorboard/`: the log once more, for TensorBoard
     - `checkpoint/`: what it takes to go on with the run; see `Checkpoints`
     - `lock`: the process that trains in it now
@@ -112,6 +114,11 @@ class RunFolder:
             self.lock.unlink(missing_ok=True)
             lock.close()
 
+    @property
+    def finished(self) -> bool:
+        """Whether all was done that was asked for, and what came of it is here."""
+        return self.evaluation.exists()
+
     def _holds_run(self) -> bool:
         try:
             return "recollect" in json.loads(self.config.read_text(encoding="utf-8"))
@@ -157,7 +164,10 @@ class RunFolder:
             whole.unlink(missing_ok=True)
 
     def save_evaluation(self, **results: float) -> None:
-        """Writes the final evaluation."""
+        """Writes the final evaluation, and thereby that the run is finished.
+
+        Where there was to be none, its results are `episodes=0` alone.
+        """
         self._write(self.evaluation, results)
 
     @staticmethod
@@ -199,14 +209,16 @@ class RunFolder:
         return Record(version, learner, created, made, options)
 
     def load_evaluation(self) -> dict[str, float] | None:
-        """The final evaluation; None if the run is not finished.
+        """The final evaluation; None if the run is not finished, or that had 0 episodes.
 
         Raises:
             ConfigurationError: it is damaged.
         """
-        if not self.evaluation.exists():
+        if not self.finished:
             return None
         results = _json(self.evaluation)
+        if results.get("episodes") == 0:
+            return None
         for name in ("episodes", "mean", "standard_deviation", "min"):
             if not isinstance(results.get(name), (int, float)):
                 raise _damaged(self.evaluation, f"{name} is {results.get(name)!r}")
@@ -239,7 +251,7 @@ def load(path: Path, device: str | None = None) -> tuple[dqn.DQNConfig, torch.nn
     """
     folder = RunFolder(path)
     config = folder.load().config
-    target = dqn.find_device(config.device if device is None else device)
+    target = find_device(config.device if device is None else device)
     env = make_env(config.env)
     network = dqn.make_network(config, env)
     env.close()
