@@ -85,18 +85,18 @@ class AddingSteps(Adding):
 
     def one(self, stream: int, fields: dict[str, Any]) -> int:
         """A step of one stream, without an axis; its key, -1 if it was not kept."""
-        rows = self._rows
+        rows, shared = self._rows, self.shared
         flat = self.schema.check(fields)
         dropped = self.schema.finite_rows(flat) is not None
         with self.writing(1):
-            self.shared.check_changeable()
+            shared.check_changeable()
             before = rows.found
             if dropped:
                 rows.refuse(np.array([stream]))
                 return -1
             key = rows.append(stream, flat)
-            if self.shared.watched:
-                self.shared.observe(flat)
+            if shared.watched:
+                shared.observe(flat)
         if rows.found != before:
             self._warn_of_breaks(rows.found - before)
         return key

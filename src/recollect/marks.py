@@ -10,6 +10,7 @@ even when that has been overwritten.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -61,9 +62,10 @@ def closing(mark: NDArray[np.uint32]) -> NDArray[np.bool_]:
     return flags
 
 
-def ends(terminated: NDArray[np.bool_], truncated: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def ends(rows: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.uint8]:
     """How each step ended, as marks without an offset."""
-    ends: NDArray[np.uint8] = truncated.view(np.uint8) * _TRUNCATED_BYTE | terminated.view(np.uint8)
+    ends: NDArray[np.uint8] = rows["truncated"].view(np.uint8) * _TRUNCATED_BYTE
+    ends |= rows["terminated"].view(np.uint8)
     return ends
 
 
