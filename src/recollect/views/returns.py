@@ -12,6 +12,9 @@ from recollect.compiled import compiled
 
 Fields = dict[str, NDArray[Any]]
 
+COMPILED = {"float32", "float64", "complex64", "complex128"}
+"""The dtypes of rewards for which there is machine code; others are summed in a wider one."""
+
 TERMINATED, TRUNCATED = marks.TERMINATED, marks.TRUNCATED
 
 
@@ -20,9 +23,10 @@ class Returns:
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._dtype = np.result_type(dtype, np.float32)
-        self._wide = None
-        if dtype not in (np.float32, np.float64):
-            self._wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
+        wide = np.dtype(np.complex128 if dtype.kind == "c" else np.float64)
+        # what the machine code reads, and what it writes
+        self._read = dtype if dtype.name in COMPILED else wide
+        self._written = self._dtype if self._dtype.name in COMPILED else wide
         self._powers = (np.nan, 0, np.ones(1))
 
     def of(self, reward: NDArray[Any], mark: NDArray[np.uint32], gamma: float) -> Fields:
@@ -33,24 +37,21 @@ class Returns:
         known = self._powers
         if known[:2] != (gamma, length):
             known = self._powers = gamma, length, gamma ** np.arange(length + 1)
+        total = np.empty(reward.shape[1:], self._written)
         returns: Fields = {
-            "reward": np.empty(reward.shape[1:], self._dtype),
             "steps": np.empty(batch, np.int64),
             "terminated": np.empty(batch, np.bool_),
             "truncated": np.empty(batch, np.bool_),
             "discount": np.empty(batch, np.float32),
         }
-        total, *others = returns.values()
         sum_rewards(
-            (reward if self._wide is None else reward.astype(self._wide)).reshape(
-                length, batch, -1
-            ),
+            reward.astype(self._read, copy=False).reshape(length, batch, -1),
             mark,
             known[2],
             total.reshape(batch, -1),
-            *others,
+            *returns.values(),
         )
-        return returns
+        return {"reward": total.astype(self._dtype, copy=False), **returns}
 
 
 @compiled
