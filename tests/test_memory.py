@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import recollect as rc
+from recollect import marks
 
 EXAMPLES = rc.Schema.examples(x=rc.Field((2,)), label=rc.Field((), np.int64))
 
@@ -280,3 +281,46 @@ def test_batch_is_a_read_only_mapping_with_attributes():
         batch["reward"] = 0
     with pytest.raises(AttributeError):
         batch.reward = 0
+
+
+@pytest.mark.parametrize("way", ["one", "each", "many"])
+def test_a_warning_of_a_broken_chain_points_at_who_called(way):
+    memory = steps_memory(streams=2 if way == "each" else None)
+    first, broken = step(0), step(5)
+    if way == "each":
+        first, broken = ({n: np.array([v] * 2) for n, v in s.items()} for s in (first, broken))
+    elif way == "many":
+        broken = {name: np.array([value]) for name, value in broken.items()}
+    memory.add(**first)
+    method = memory.extend if way == "many" else memory.add
+    with pytest.warns(rc.errors.ChainBreakWarning) as warned:
+        method(**broken)
+    assert [w.filename for w in warned] == [__file__]
+
+
+@pytest.mark.parametrize("way", ["one", "each", "many"])
+def test_offsets_stop_growing_and_leave_the_rest_of_the_mark_alone(way):
+    """An episode of over 268 million steps, whose newest row is told that it is so far along."""
+    memory = steps_memory(streams=None if way == "one" else 2)
+    rows = memory.shared.rows
+
+    def add(time, end=""):
+        values = step(time, end)
+        if way == "one":
+            memory.add(**values)
+        elif way == "each":
+            memory.add(**{name: np.array([value] * 2) for name, value in values.items()})
+        else:
+            memory.extend(stream=0, **{name: np.array([value]) for name, value in values.items()})
+
+    add(0)
+    # the provisional row
+    rows.mark[1] = (marks.LAST_OFFSET - 2) << marks.OFFSET_SHIFT | marks.CLOSING
+    for time, end in [(1, ""), (2, ""), (3, ""), (4, "U")]:
+        add(time, end)
+    offsets = marks.offsets(rows.mark[1:6])
+    assert (np.diff(offsets) >= 0).all()
+    assert (offsets >= marks.LAST_OFFSET - 2).all()
+    assert marks.closing(rows.mark[:6]).tolist() == [False] * 5 + [True]
+    assert marks.truncated(rows.mark[:6]).tolist() == [False] * 4 + [True, False]
+    assert not marks.terminated(rows.mark[:6]).any()

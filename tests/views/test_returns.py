@@ -51,7 +51,7 @@ def test_what_lies_behind_the_end_may_be_anything():
 
 def test_gamma_and_length_may_change_from_one_batch_to_the_next():
     returns = Returns(np.dtype(np.float32))
-    for gamma, length in [(0.5, 3), (0.9, 3), (0.9, 2), (0.5, 3), (0.0, 3), (1.0, 1)]:
+    for gamma, length in [(0.5, 3), (0.9, 3), (0.9, 2), (0.9, 64), (0.0, 3), (1.0, 1)]:
         found = returns.of(
             np.ones((length, 4), np.float32), np.zeros((length, 4), np.uint32), gamma
         )

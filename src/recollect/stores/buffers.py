@@ -41,9 +41,8 @@ class Buffers:
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """An array whose contents are undefined, and that nobody else holds."""
-        array: NDArray[Any] = np.ndarray(
-            shape, dtype, self.bytes(math.prod(shape) * dtype.itemsize)
-        )
+        buffer = self.bytes(math.prod(shape) * dtype.itemsize)
+        array: NDArray[Any] = np.ndarray(shape, dtype, buffer)
         return array
 
     def bytes(self, size: int) -> NDArray[np.uint8]:
@@ -55,8 +54,7 @@ class Buffers:
             if buffer is None:
                 buffer = np.empty(size, BYTE)
                 self._remembered.append(buffer)
-            # another object, since that one is only known by being alone
-            return buffer[:]
+            return buffer
 
     def _unused(self, size: int) -> NDArray[np.uint8] | None:
         """One of this size that nobody holds; if there is none, the oldest of other sizes go."""
