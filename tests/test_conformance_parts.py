@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 
 import recollect as rc
+from costs import cost
 from oracle import GENERATION_SHIFT, Look, leaves
 from recollect.retention.base import Retention
 from recollect.samplers.base import Sampler
@@ -127,7 +126,7 @@ def test_R8_the_work_of_a_call_does_not_grow_with_the_capacity(name: str) -> Non
 
         for _ in range(3):
             turn()
-        costs.append(_cost(turn))
+        costs.append(cost(turn))
     (small_peak, small_calls), (large_peak, large_calls) = costs
     assert abs(large_peak - small_peak) < 8_192
     assert abs(large_calls - small_calls) <= 8
@@ -146,7 +145,7 @@ def test_R8_an_offer_costs_the_same_whatever_the_capacity(name: str) -> None:
 
         for _ in range(3):
             offer()
-        costs.append([_cost(offer) for _ in range(5)])
+        costs.append([cost(offer) for _ in range(5)])
     # what is kept is a matter of chance, so the dearest of a few calls is compared
     (small_peak, small_calls), (large_peak, large_calls) = (np.max(c, axis=0) for c in costs)
     assert abs(large_peak - small_peak) < 8_192
@@ -184,21 +183,3 @@ def test_R3_keys_are_unique_and_name_their_example_under_any_retention(
 def test_steps_refuse_a_retention_that_breaks_their_order(name: str) -> None:
     with pytest.raises(rc.ConfigurationError, match="time order"):
         rc.Memory(schema("flat"), 60, retention=RETENTIONS[name]())
-
-
-def _cost(call: Callable[[], Any]) -> tuple[int, int]:
-    """(bytes allocated at the most, function calls made) of one call."""
-    calls = 0
-
-    def count(frame: Any, event: str, arg: Any) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    tracemalloc.start()
-    call()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    sys.setprofile(count)
-    call()
-    sys.setprofile(None)
-    return peak, calls

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import recollect as rc
+from costs import cost
 from oracle import STREAM_SHIFT, Look, Steps, chi_square_tail, leaves
 from selfproving import KINDS, agree, everything, fields, known_world, prove, schema, stacked, view
 
@@ -528,24 +526,6 @@ def test_R7_examples_come_back_exactly() -> None:
     for name, field in named.items():
         assert batch[name].dtype == field.dtype
         assert batch[name].tobytes() == values[name][at].tobytes()
-
-
-def cost(call: Callable[[], Any]) -> tuple[int, int]:
-    """(bytes allocated at the most, function calls made) of one call."""
-    calls = 0
-
-    def count(frame: Any, event: str, arg: Any) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    tracemalloc.start()
-    call()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    sys.setprofile(count)
-    call()
-    sys.setprofile(None)
-    return peak, calls
 
 
 def test_R8_a_call_does_the_same_work_whatever_the_capacity() -> None:
