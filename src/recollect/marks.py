@@ -40,26 +40,22 @@ _FLAG = np.dtype(np.bool_)
 
 def terminated(mark: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Which steps terminated."""
-    flags: NDArray[np.bool_] = (mark & _TERMINATED).astype(_FLAG)
-    return flags
+    return _has(mark, _TERMINATED)
 
 
 def truncated(mark: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Which steps were truncated."""
-    flags: NDArray[np.bool_] = (mark & _TRUNCATED).astype(_FLAG)
-    return flags
+    return _has(mark, _TRUNCATED)
 
 
 def ended(mark: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Which steps ended their episode."""
-    flags: NDArray[np.bool_] = (mark & _ENDED).astype(_FLAG)
-    return flags
+    return _has(mark, _ENDED)
 
 
 def closing(mark: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Which rows are closing rows."""
-    flags: NDArray[np.bool_] = (mark & _CLOSING).astype(_FLAG)
-    return flags
+    return _has(mark, _CLOSING)
 
 
 def ends(rows: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.uint8]:
@@ -72,3 +68,8 @@ def ends(rows: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.uint8]:
 def offsets(mark: NDArray[Any]) -> NDArray[np.int64]:
     """How many steps of its episode came before each row."""
     return (mark >> OFFSET_SHIFT).astype(np.int64)
+
+
+def _has(mark: NDArray[np.uint32], bits: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    flags: NDArray[np.bool_] = (mark & bits).astype(_FLAG)
+    return flags
