@@ -60,9 +60,9 @@ def closing(mark: NDArray[np.uint32]) -> NDArray[np.bool_]:
 
 def ends(rows: Mapping[str, NDArray[np.bool_]]) -> NDArray[np.uint8]:
     """How each step ended, as marks without an offset."""
-    ends: NDArray[np.uint8] = rows["truncated"].view(np.uint8) * _TRUNCATED_BYTE
-    ends |= rows["terminated"].view(np.uint8)
-    return ends
+    mark: NDArray[np.uint8] = rows["truncated"].view(np.uint8) * _TRUNCATED_BYTE
+    mark |= rows["terminated"].view(np.uint8)
+    return mark
 
 
 def offsets(mark: NDArray[Any]) -> NDArray[np.int64]:

@@ -61,11 +61,19 @@ class Reading:
             if name not in STEP_FIELDS
         }
 
-    def copied(self, extras: Mapping[str, Any]) -> dict[str, Any]:
-        """Copies of the extras, which may be views of an observation that `step` overwrites."""
-        return {name: copy(extras[name]) for name, copy in self.extras.items()}
+    def given(self, action: Any, extras: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Copies of what `step` is given; extras may be views of an observation that it overwrites.
 
-    def extras_error(self, extras: Mapping[str, Any]) -> SchemaError:
+        Raises:
+            SchemaError: an extra is missing or unknown.
+        """
+        if extras.keys() != self.extras.keys():
+            raise self._extras_error(extras)
+        if extras:
+            extras = {name: copy(extras[name]) for name, copy in self.extras.items()}
+        return self.action(action), extras
+
+    def _extras_error(self, extras: Mapping[str, Any]) -> SchemaError:
         """What is wrong with the names of these extras."""
         missing = [name for name in self.extras if name not in extras]
         unknown = [name for name in extras if name not in self.extras]

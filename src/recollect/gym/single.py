@@ -73,14 +73,10 @@ class Recorder(SingleBase):
             gymnasium.error.ResetNeeded: there is no episode to step in.
         """
         reading = self._reading
-        if extras.keys() != reading.extras.keys():
-            raise reading.extras_error(extras)
+        taken, extras = reading.given(action, extras)
         resets = self._over and self._resets_itself
         if self._obs is None or (self._over and not resets):
             raise ResetNeeded("record: no episode is open; call reset() before step()")
-        taken = reading.action(action)
-        if extras:
-            extras = reading.copied(extras)
 
         result = self.env.step(action)
         obs, reward, terminated, truncated, _ = result

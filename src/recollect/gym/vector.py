@@ -93,13 +93,9 @@ class VectorRecorder(VectorBase):
             gymnasium.error.ResetNeeded: `reset` was never called.
         """
         reading = self._reading
-        if extras.keys() != reading.extras.keys():
-            raise reading.extras_error(extras)
+        taken, extras = reading.given(actions, extras)
         if self._obs is None:
             raise ResetNeeded("record: no episode is open; call reset() before step()")
-        taken = reading.action(actions)
-        if extras:
-            extras = reading.copied(extras)
 
         result = self.env.step(actions)
         obs, rewards, terminated, truncated, info = result

@@ -26,7 +26,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 import recollect as rc
 from recollect.errors import ConfigurationError
 from recollect.interop.images import Labelled
+from recollect.learners import limits
 from recollect.learners.devices import find_device
 from recollect.learners.networks import mlp
 from recollect.learners.tasks import Scenario, Stream, Task, joined, load, make_stream
@@ -102,11 +103,7 @@ class RehearsalConfig:
     """Of mir: examples that are drawn, for `replay-size` of them to be chosen."""
 
     def __post_init__(self) -> None:
-        for names, what, fits in _LIMITS:
-            for name in names.split():
-                value = getattr(self, name)
-                if not all(map(fits, value if isinstance(value, tuple) else (value,))):
-                    raise ConfigurationError(f"{name} must be {what}, got {value}")
+        limits.check(self, _LIMITS)
         if self.method == "mir" and self.candidates < self.replay_size:
             raise ConfigurationError(
                 f"candidates must be at least replay_size, {self.replay_size}, "
@@ -128,7 +125,7 @@ class RehearsalConfig:
 
 
 _COUNTS = "memory tasks threads hidden epochs batch_size replay_size candidates"
-_LIMITS: list[tuple[str, str, Callable[[Any], bool]]] = [
+_LIMITS: limits.Limits = [
     (_COUNTS, "at least 1", lambda value: value >= 1),
     ("seed", "0 or more", lambda value: value >= 0),
     ("learning_rate", "more than 0", lambda value: 0 < value < math.inf),

@@ -114,15 +114,14 @@ def open_memory(
             raise ConfigurationError('mode: a stream is written, mode="r" only looks')
         return _stream(folder, stream, timeout, episodes == "cut")
     found = manifest.read(folder)
-    arguments = _arguments(found["settings"], given)
     if found["kind"] == "snapshot":
         if mode == "r":
             raise ConfigurationError(f'{folder}: a snapshot is loaded, mode="r" is for directories')
-        memory = _loaded(folder, found, arguments, store)
+        memory = _loaded(folder, found, _arguments(found["settings"], given), store)
     elif store is None or (isinstance(store, Directory) and store.path == folder):
         memory = _in_place(folder, found, given, mode)
     else:
-        memory = _copied(folder, found, arguments, store)
+        memory = _copied(folder, found, _arguments(found["settings"], given), store)
     if episodes == "cut" and mode == "a" and memory.schema.kind == "steps":
         memory.cut()
     return memory

@@ -1,4 +1,4 @@
-"""`copy_field`: one field of many rows, as machine code.
+"""`copy_fields`: fields of many rows, as machine code.
 
 A row that is drawn at random is a cache miss. The rows to come are asked for while the present one
 is copied, so that misses overlap.
@@ -101,35 +101,7 @@ def _fetch_lines(address: np.uintp, span: np.uintp) -> None:
 
 
 @compiled
-def copy_field(
-    address: int,
-    stride: int,
-    capacity: int,
-    slots: NDArray[np.intp],
-    offset: int,
-    size: int,
-    out: Any,
-) -> bool:
-    """Copies a field of rows, one after the other.
-
-    Args:
-        address: where row 0 lies; the next lies `stride` bytes further.
-        capacity: how many rows there are.
-        slots: (N,), the rows that are wanted.
-        offset: where in a row the field is; size: its bytes.
-        out: (N * size,) bytes.
-
-    Returns:
-        Whether there are such rows; if not, nothing of them was read.
-    """
-    if not _within(slots, capacity):
-        return False
-    _copy_rows(address, stride, slots, offset, size, out)
-    return True
-
-
-@compiled
-def copy_two(
+def copy_fields(
     address: int,
     stride: int,
     capacity: int,
@@ -141,9 +113,23 @@ def copy_two(
     size2: int,
     out2: Any,
 ) -> bool:
-    """The same for two fields."""
+    """Copies one field of rows, or two, one row after the other.
+
+    Args:
+        address: where row 0 lies; the next lies `stride` bytes further.
+        capacity: how many rows there are.
+        slots: (N,), the rows that are wanted.
+        offset, size: where in a row the field is, and its bytes.
+        out: (N * size,) bytes.
+        offset2, size2, out2: the same of another field; of size 0 if there is none. Numba takes
+            longer to look at a list of fields than to copy them.
+
+    Returns:
+        Whether there are such rows; if not, nothing of them was read.
+    """
     if not _within(slots, capacity):
         return False
     _copy_rows(address, stride, slots, offset, size, out)
-    _copy_rows(address, stride, slots, offset2, size2, out2)
+    if size2:
+        _copy_rows(address, stride, slots, offset2, size2, out2)
     return True

@@ -35,8 +35,8 @@ class Records:
         offset, size, dtype, shape = self._fields[name]
         flat, array = slots.ravel(), self._array
         out = self._buffers.bytes(flat.size * size)
-        if not _machine().copy_field(
-            self._address, array.itemsize, array.size, flat, offset, size, out
+        if not _machine().copy_fields(
+            self._address, array.itemsize, array.size, flat, offset, size, out, 0, 0, out
         ):
             raise self._no_such_row(slots)
         taken: NDArray[Any] = np.ndarray(slots.shape + shape, dtype, out)
@@ -49,7 +49,7 @@ class Records:
         flat, array = slots.ravel(), self._array
         out = self._buffers.bytes(flat.size * size)
         out2 = self._buffers.bytes(flat.size * size2)
-        if not _machine().copy_two(
+        if not _machine().copy_fields(
             self._address, array.itemsize, array.size, flat,
             offset, size, out, offset2, size2, out2,
         ):  # fmt: skip

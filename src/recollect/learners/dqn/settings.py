@@ -7,14 +7,14 @@ the agent explores.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 import recollect as rc
 from recollect.errors import ConfigurationError
+from recollect.learners import limits
 from recollect.samplers.base import Sampler
 
 Switch = Literal["on", "off"]
@@ -97,13 +97,7 @@ class DQNConfig:
     """Episodes of such an evaluation."""
 
     def __post_init__(self) -> None:
-        for names, what, fits in _LIMITS:
-            for name in names.split():
-                value = getattr(self, name)
-                if value is None:
-                    continue
-                if not all(map(fits, value if isinstance(value, tuple) else (value,))):
-                    raise ConfigurationError(f"{name} must be {what}, got {value}")
+        limits.check(self, _LIMITS)
         if self.prioritized == "on" and self.replay == "off":
             raise ConfigurationError("prioritized needs replay: it cannot be on where that is off")
 
@@ -124,7 +118,7 @@ class DQNConfig:
 
 _COUNTS = """envs steps threads hidden n_step n_step_end n_step_over batch_size train_every
 gradient_steps target_every epsilon_steps eval_every eval_episodes"""
-_LIMITS: list[tuple[str, str, Callable[[Any], bool]]] = [
+_LIMITS: limits.Limits = [
     (_COUNTS, "at least 1", lambda value: value >= 1),
     ("capacity", "at least 2", lambda value: value >= 2),
     ("seed warmup", "0 or more", lambda value: value >= 0),
